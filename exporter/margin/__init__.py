@@ -1,0 +1,1 @@
+"""Windows, currencies joined, and figures: revenue, cost, margin."""

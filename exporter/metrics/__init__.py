@@ -1,0 +1,1 @@
+"""The metric catalogue, figures → samples → bytes."""

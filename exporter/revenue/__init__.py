@@ -1,0 +1,1 @@
+"""Stripe: reading pages, the cash ledger, subscriptions and MRR."""

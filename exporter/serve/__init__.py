@@ -1,0 +1,1 @@
+"""HTTP app, web config, scheduler, snapshot swap, status page."""

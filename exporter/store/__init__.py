@@ -1,0 +1,1 @@
+"""The exporter's own state: tables, transactions, migrations, the writer's lease."""

@@ -1,0 +1,146 @@
+"""Opens the state and hands out transactions. Every write is one transaction that first proves the writer's lease."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select, update
+from sqlalchemy.engine import URL
+
+from exporter.errors import LeaseLost, StateError
+from exporter.store import schema
+from exporter.store.migrations import migrate
+
+WRITER = "writer"
+
+
+class Store:
+    """The exporter's state on SQLite or PostgreSQL.
+
+    ``write()`` is one transaction: it commits whole or not at all, and only while this process holds the lease.
+    ``read()`` is one consistent view. Both may be used from any thread.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``) and bring its schema up to date.
+
+        Raises StateError when another process has the SQLite file, or the schema is newer than this program.
+        """
+        self.url: URL = make_url(url)
+        self.epoch: int | None = None
+        self._lock = threading.RLock()
+        self._process_lock: int | None = None
+        self.engine: Engine = self._open_sqlite() if self.is_sqlite else self._open_postgresql()
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    def _open_sqlite(self) -> Engine:
+        path = self.url.database
+        if not path or path == ":memory:":
+            raise StateError("state: an in-memory SQLite database is lost at exit; give a file, such as sqlite:///margin.db")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # Money is private: the file is ours alone before SQLite writes a byte (WAL and SHM files inherit the mode).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.chmod(path, 0o600)
+        self._process_lock = _lock_file(f"{path}.lock", path)
+        engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False})
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's implicit one comes too late
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            immediate = connection.get_execution_options().get("writes", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+        return engine
+
+    def _open_postgresql(self) -> Engine:
+        return create_engine(
+            self.url,
+            pool_pre_ping=True,
+            pool_size=4,
+            max_overflow=4,
+            connect_args={"connect_timeout": 10, "application_name": "margin-exporter"},
+        )
+
+    def prepare(self) -> None:
+        """Create or migrate the tables. On PostgreSQL only one process does, others wait."""
+        with self._lock, self.engine.execution_options(writes=True).begin() as connection:
+            migrate(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction, fenced: raises LeaseLost when the lease is not ours (any more)."""
+        with self._lock, self.engine.execution_options(writes=True).begin() as connection:
+            row = connection.execute(
+                # FOR SHARE: nobody can take the lease over until this transaction has ended.
+                select(schema.lease.c.epoch).where(schema.lease.c.name == WRITER).with_for_update(read=True)
+            ).one_or_none()
+            if self.epoch is None or row is None or row.epoch != self.epoch:
+                raise LeaseLost("another process holds the writer's lease")
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view of the state."""
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+        if self._process_lock is not None:
+            os.close(self._process_lock)
+            self._process_lock = None
+
+
+def _lock_file(path: str, database: str) -> int:
+    """Take an exclusive lock that the kernel frees when this process ends, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StateError(
+            f"state {database}: another process is using it; SQLite state serves one process "
+            "(use STATE_DATABASE_URL=postgresql+psycopg://… for several)"
+        ) from error
+    return descriptor
+
+
+def set_cursor(connection: Connection, source: str, name: str, value: str) -> None:
+    """Store where a source has been read to, in the caller's transaction."""
+    upsert(connection, schema.cursor, {"source": source, "name": name, "value": value})
+
+
+def get_cursor(connection: Connection, source: str, name: str) -> str | None:
+    """Where a source has been read to, or None."""
+    row = connection.execute(
+        select(schema.cursor.c.value).where(schema.cursor.c.source == source, schema.cursor.c.name == name)
+    ).one_or_none()
+    return None if row is None else str(row.value)
+
+
+def upsert(connection: Connection, table: Any, values: dict[str, Any]) -> None:
+    """Insert a row, or replace the one with the same primary key."""
+    keys = [column for column in table.primary_key.columns]
+    same = [column == values[column.name] for column in keys]
+    rest = {name: value for name, value in values.items() if name not in table.primary_key.columns}
+    if not rest or connection.execute(update(table).where(*same).values(rest)).rowcount == 0:
+        present = connection.execute(select(keys[0]).where(*same)).first() if not rest else None
+        if present is None:
+            connection.execute(insert(table).values(values))
