@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 BUCKET = 900
 """Seconds of a bucket: 15 minutes of UTC, the finest zone offset in use, so that any business day is whole buckets."""
@@ -44,3 +45,28 @@ def bucket_of(epoch: int) -> int:
 def iso(epoch: float) -> str:
     """``2026-11-22T15:16:24Z``: for logs, errors and pages."""
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day_start(day: date, zone: ZoneInfo) -> int:
+    """First instant of a business day, in seconds since the epoch.
+
+    Where a DST change skips midnight the day starts at the change; where midnight comes twice, at the first.
+    """
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+
+
+def day_of(epoch: float, zone: ZoneInfo) -> date:
+    """The business day that an instant lies in."""
+    return datetime.fromtimestamp(epoch, zone).date()
+
+
+def day_starts(start: int, end: int, zone: ZoneInfo) -> list[int]:
+    """Starts of the business days that touch ``[start, end)``, ascending; the first may lie before ``start``."""
+    if end <= start:
+        return []
+    day, last = day_of(start, zone), day_of(end - 1, zone)
+    starts = []
+    while day <= last:
+        starts.append(day_start(day, zone))
+        day += timedelta(days=1)
+    return starts
