@@ -1,0 +1,347 @@
+"""Every metric, declared once: name, type, help, labels. Code, docs page, golden files and dashboard checks read this.
+
+``python -m exporter.metrics.catalogue`` prints ``docs/metrics.md``.
+
+Naming follows https://prometheus.io/docs/practices/naming/: base units, ratios from 0 to 1, ``_total`` on counters
+only, ``_timestamp_seconds`` for instants. Amounts are major units of the ``currency`` label (12.34 is twelve dollars
+and 34 cents); a metric without ``account`` is in the reporting currency unless its text says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Type = Literal["gauge", "counter", "info"]
+
+WINDOWS = ("today", "yesterday", "24h", "7d", "30d", "mtd", "prev_month")
+"""Values of the ``window`` label, in the order pages show them."""
+
+BASES = ("cash", "mrr")
+"""Values of the ``basis`` label."""
+
+_POLLED = {
+    "@ledger": "Polled from Stripe every 15m by default.",
+    "@balance": "Polled from Stripe every hour by default.",
+    "@subscriptions": "Polled from Stripe every 15m by default.",
+    "@usage": "Polled from the usage log every 1m by default.",
+    "@joined": "Remade at least every 15s from polled sources (by default Stripe every 15m, usage log every 1m).",
+}
+"""How often what a text describes is read; written out where the text names it."""
+
+# One paragraph a metric, in the order of the docs page: "type name{labels}", then its help on indented lines.
+_TEXT = """
+# Revenue: the cash ledger
+From Stripe's balance transactions, per account and settlement currency.
+
+gauge margin_gross_volume_amount{account,currency,window}
+    Captured charges in the window, before refunds, disputes and fees, collected tax included, major units. @ledger
+
+gauge margin_refunds_amount{account,currency,window}
+    Refunds less failed refunds in the window, positive when money went back, major units. @ledger
+
+gauge margin_disputes_amount{account,currency,window}
+    Disputed payments withdrawn less those won back in the window, without dispute fees, major units. @ledger
+
+gauge margin_processing_fees_amount{account,currency,window}
+    Stripe's fees in the window, when charged: those on transactions and those billed apart, without payout fees,
+    major units. @ledger
+
+gauge margin_ledger_net_amount{account,currency,category}
+    Net of all balance transactions of a reporting category since the account's first one, payouts and unknown
+    categories included, major units. @ledger
+
+gauge margin_ledger_drift_amount{account,currency}
+    Net of the whole ledger minus Stripe's balance, major units; 0 when the books agree. Taken only when the balance
+    is the same before and after a whole ledger poll. @balance
+
+gauge margin_stripe_balance_amount{account,currency,state}
+    Stripe's balance by state (available, pending), major units. @balance
+
+counter margin_gross_volume_amount_total{account,currency}
+    Charges since the account's first balance transaction, major units. Rows of the opposite sign are in
+    margin_ledger_reversals_amount_total. @ledger
+
+counter margin_refunds_amount_total{account,currency}
+    Refunds since the account's first balance transaction, major units. Failed refunds are in
+    margin_ledger_reversals_amount_total. @ledger
+
+counter margin_disputes_amount_total{account,currency}
+    Disputed payments withdrawn since the account's first balance transaction, major units. Won disputes are in
+    margin_ledger_reversals_amount_total. @ledger
+
+counter margin_processing_fees_amount_total{account,currency}
+    Stripe's fees since the account's first balance transaction, major units. Fees given back are in
+    margin_ledger_reversals_amount_total. @ledger
+
+counter margin_ledger_reversals_amount_total{account,currency,of}
+    Ledger rows of the sign opposite to the counter that `of` names (gross_volume, refunds, disputes, processing_fees),
+    since the account's first balance transaction, major units: failed charges, failed refunds, won disputes, fees
+    given back. @ledger
+
+counter margin_charges_total{account,currency}
+    Charges in the ledger since the account's first balance transaction. @ledger
+
+gauge margin_ledger_last_transaction_timestamp_seconds{account}
+    Creation time of the newest balance transaction in the ledger. @ledger
+
+counter margin_ledger_inconsistent_rows_total{account}
+    Balance transactions whose amount minus fee is not their net. They are booked as Stripe sent them. @ledger
+
+# Revenue: subscriptions
+From Stripe's subscriptions as they stand now.
+
+gauge margin_mrr_amount{account,product,currency}
+    Monthly recurring revenue now (active and past due; without trials, metered prices and tax) in the subscription's
+    own currency, major units per month. @subscriptions
+
+gauge margin_past_due_mrr_amount{account,product,currency}
+    The part of margin_mrr_amount whose subscription is past due, major units per month. @subscriptions
+
+gauge margin_mrr_reporting_amount{currency}
+    Monthly recurring revenue of all accounts now, converted to the reporting currency at today's rate, major units
+    per month. @subscriptions
+
+gauge margin_arr_amount{currency}
+    Annual run rate: margin_mrr_reporting_amount x 12, major units per year. @subscriptions
+
+gauge margin_mrr_excluded_subscriptions{account,reason}
+    Subscriptions whose price cannot be valued yet and counts as 0, by reason. While above 0, MRR is at least what is
+    shown. @subscriptions
+
+gauge margin_subscriptions{account,status}
+    Subscriptions now, by Stripe's status. @subscriptions
+
+gauge margin_subscribers{account}
+    Customers now with MRR above 0; a customer with two subscriptions counts once. @subscriptions
+
+gauge margin_trials{account}
+    Subscriptions in trial now. @subscriptions
+
+# Cost
+From the usage log and the price book.
+
+gauge margin_cost_amount{provider,model,window,currency}
+    Cost of priced usage in the window, at the price in force at each row's own time, major units of the reporting
+    currency. Usage without a price is in margin_unpriced_requests. @usage
+
+gauge margin_cost_component_amount{component,window,currency}
+    Cost in the window by component (usage, fees, payout_fees), major units of the reporting currency. Their sum is
+    what gross profit subtracts. @joined
+
+counter margin_usage_requests_total{provider,model,status}
+    Usage rows in a final status since the log was first read whole; each counts once. @usage
+
+counter margin_usage_quantity_total{provider,model,unit}
+    Quantities used, in the unit that the label names, since the log was first read whole. @usage
+
+counter margin_usage_cost_amount_total{provider,model,currency}
+    Usage cost booked at first pricing since the log was first read whole, major units of the price's currency. Later
+    changes are in margin_usage_cost_restatements_amount_total. @usage
+
+counter margin_usage_cost_restatements_amount_total{provider,model,currency,direction}
+    Later changes of booked usage cost, by direction (up, down), major units of the price's currency: corrected prices,
+    rows changed or gone. @usage
+
+gauge margin_usage_requests_pending{provider}
+    Usage rows that are not yet in a final status. @usage
+
+gauge margin_active_users{window}
+    Distinct users with a succeeded usage row in the window, by business days: a rolling window counts each day it
+    touches whole. @usage
+
+# Margin
+Both sides joined, in the reporting currency. Absent while either side is missing or stale.
+
+gauge margin_revenue_amount{basis,window,currency}
+    Net revenue in the window before fees, major units of the reporting currency. Basis cash: charges less refunds and
+    disputes. Basis mrr (30d only): MRR x 12 x 30/365. @joined
+
+gauge margin_gross_profit_amount{basis,window,currency}
+    Revenue minus all cost components in the window, negative when losing money, major units of the reporting currency.
+    @joined
+
+gauge margin_gross_margin_ratio{basis,window}
+    Gross profit / revenue in the window: at 0.4, 40 cents of a dollar are kept. Absent when revenue is 0 or less. At
+    most this while margin_figures_complete is 0. @joined
+
+# What the figures rest on
+Nothing is silently zero or partial: what is missing is a series.
+
+gauge margin_figures_complete{basis,window}
+    1 when every row in the window is read, priced and converted; 0 when the figures leave something out, so that margin
+    is at most what is shown. @joined
+
+gauge margin_figures_as_of_timestamp_seconds{basis,window}
+    Time at which both sides of a joined figure are cut: that of the older source. @joined
+
+gauge margin_unpriced_requests{provider,reason,window}
+    Usage rows in the window that have no price, by reason. Their cost is in no figure. @usage
+
+gauge margin_cost_coverage_ratio{window}
+    Usage rows in the window that have a price / all usage rows in a final status. Absent without rows. @usage
+
+gauge margin_cost_reprice_pending{provider}
+    1 while history is rolled up again for a changed price book or time zone; figures still show the former one. @usage
+
+gauge margin_fx_missing{currency,window}
+    1 when money moved in this currency in the window on a day without an exchange rate. Joint figures of the window are
+    then absent. @joined
+
+gauge margin_fx_rate{from,to}
+    Exchange rate in force today by margin.yaml: units of `to` for one unit of `from`.
+
+gauge margin_fx_rate_timestamp_seconds{from,to}
+    Start of the business day since which margin_fx_rate is in force.
+
+info margin_pricing_info{hash}
+    Price book in use, by the SHA-256 of its text; value 1.
+
+gauge margin_price_checked_timestamp_seconds{provider,model}
+    Day on which the price in force was last checked against its source, as the price book says.
+
+gauge margin_usage_last_row_timestamp_seconds{provider}
+    Time of the provider's newest usage row. A usage writer that died must not read as a margin of 1. @usage
+
+gauge margin_usage_frozen_before_timestamp_seconds{source}
+    Usage before this time is no longer in the log (retention) and stays as it was last read. @usage
+
+gauge margin_usage_rows_ahead{source}
+    Usage rows dated over 5 minutes ahead of the clock. They count when their time comes. @usage
+
+counter margin_usage_rows_changed_total{source,cause}
+    Usage rows found added to or changed in history already read, by cause: late (inside the re-read window), updated
+    (told by the updated-at column), recheck (found by the sweep through older days). @usage
+
+# Sources
+How each read of Stripe and of the usage log goes.
+
+gauge margin_source_up{source}
+    1 when the last read of the source succeeded, else 0.
+
+gauge margin_source_last_success_timestamp_seconds{source}
+    Time of the last read that succeeded.
+
+gauge margin_source_last_attempt_timestamp_seconds{source}
+    Time of the last read, good or not.
+
+gauge margin_source_poll_duration_seconds{source}
+    Duration of the last read.
+
+gauge margin_source_poll_interval_seconds{source}
+    Time between two reads, as in force now.
+
+gauge margin_source_stale_after_seconds{source}
+    Age of data at which the source's figures are withheld: the larger of 15 minutes and 3 poll intervals.
+
+gauge margin_source_backfill_progress_ratio{source}
+    Share of the source's history that has been read; 1 once it has been read whole.
+
+counter margin_source_errors_total{source,reason}
+    Reads that failed, by reason.
+
+counter margin_stripe_requests_total{account,endpoint,code}
+    Requests to Stripe, repeated ones included, by endpoint (ids replaced) and HTTP status; code is error where no
+    answer came.
+
+gauge margin_stripe_read_allocation_used_ratio{account}
+    Requests of the last 30 days / Stripe's read allocation (10,000, or 500 for each transaction if that is more).
+
+# The exporter
+The process itself.
+
+gauge margin_snapshot_timestamp_seconds{}
+    Time of the figures on this page. After 2 minutes without new ones they are withheld.
+
+gauge margin_state_writer{}
+    1 on the process that holds the writer's lease, 0 on a replica that only serves.
+
+gauge margin_config_last_reload_successful{}
+    1 when the last load of the configuration succeeded, else 0.
+
+gauge margin_config_last_reload_success_timestamp_seconds{}
+    Time of the last load of the configuration that succeeded.
+
+info margin_exporter_build_info{version,revision,pythonversion}
+    Build of the exporter; value 1.
+"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric family. ``labels`` are in the order in which a :class:`Sample` gives their values."""
+
+    name: str
+    type: Type
+    help: str
+    labels: tuple[str, ...]
+    section: str
+
+
+class Sample(NamedTuple):
+    """One series now. ``labels``: the values, in the order of the metric's declaration. ``value``: finite."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+_DECLARATION = re.compile(r"(gauge|counter|info) ([a-z][a-z0-9_]*)\{([a-z_,]*)\}\n((?:    \S.*\n?)+)")
+
+
+def _parse(text: str) -> tuple[dict[str, Metric], dict[str, str]]:
+    """The declarations in ``text``: metrics by name, and each section's line of introduction."""
+    metrics: dict[str, Metric] = {}
+    sections: dict[str, str] = {}
+    section = ""
+    for paragraph in text.strip().split("\n\n"):
+        if paragraph.startswith("# "):
+            section, sections[section] = paragraph[2:].split("\n", 1)
+            continue
+        found = _DECLARATION.fullmatch(paragraph)
+        if not found:
+            raise ValueError(f"catalogue: cannot read {paragraph!r}")
+        kind, name, labels, lines = found.groups()
+        words = " ".join(line.strip() for line in lines.splitlines())
+        for mark, polled in _POLLED.items():
+            words = words.replace(mark, polled)
+        if name in metrics:
+            raise ValueError(f"catalogue: {name} is declared twice")
+        type_: Type = "gauge" if kind == "gauge" else "counter" if kind == "counter" else "info"
+        metrics[name] = Metric(name, type_, words, tuple(filter(None, labels.split(","))), section)
+    return metrics, sections
+
+
+METRICS, SECTIONS = _parse(_TEXT)
+"""All metrics by name, in the order of the docs page; introductions by section."""
+
+
+def docs() -> str:
+    """The text of ``docs/metrics.md``."""
+    windows = ", ".join(f"`{window}`" for window in WINDOWS)
+    page = f"""# Metrics
+
+<!-- Made by `make docs` from exporter/metrics/catalogue.py: change it there. -->
+
+Amounts are major units (12.34 is twelve dollars and 34 cents); `currency` is the lower-case ISO code. Metrics without
+`account` are in the reporting currency. Money is polled: a money gauge is absent until its source has been read whole
+once, and again when the source is stale, so alert on `margin_source_*` too. Type *info* is a gauge of value 1.
+
+`window` is one of {windows}. Calendar windows (`today`, `yesterday`,
+`mtd`, `prev_month`) use the business time zone; rolling windows end now and start on a 15-minute boundary. Windows
+overlap: pin `window`, and `basis` where there is one, in every query; never sum over them.
+
+The standard `process_*` and `python_*` metrics of the Python client are served beside these.
+"""
+    for section, introduction in SECTIONS.items():
+        page += f"\n## {section}\n\n{introduction}\n\n| metric | type | labels | what |\n|---|---|---|---|\n"
+        for metric in METRICS.values():
+            if metric.section == section:
+                labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+                page += f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |\n"
+    return page
+
+
+if __name__ == "__main__":
+    print(docs(), end="")  # noqa: T201
