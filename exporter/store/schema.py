@@ -3,8 +3,8 @@
 Three kinds of table:
 
 - *facts*, written once from a source: ``balance_transaction``, ``subscription``, ``usage_key``;
-- *totals*, made from facts in the same transaction: ``ledger_total``, ``mrr_item``, ``usage_bucket``, ``usage_day``,
-  ``usage_segment``, ``active_user``, ``usage_counter``, ``usage_booked``;
+- *totals*, made from facts in the same transaction: ``ledger_total``, ``ledger_sum``, ``mrr_item``, ``usage_bucket``,
+  ``usage_day``, ``usage_segment``, ``active_user``, ``usage_counter``, ``usage_booked``;
 - *the exporter's memory of itself*: ``meta``, ``lease``, ``account``, ``cursor``, ``backfill_slice``, ``source_status``,
   ``source_error``, ``stripe_request``, ``audit``.
 
@@ -166,6 +166,24 @@ ledger_total = Table(
     PrimaryKeyConstraint("account", "bucket", "currency", "category", "balance_type", "negative"),
 )
 
+ledger_sum = Table(
+    "ledger_sum",  # the whole of ledger_total, kept as it grows: counters and drift cost the same after years
+    metadata,
+    Column("account", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("category", String, nullable=False),
+    Column("balance_type", String, nullable=False),
+    Column("negative", Boolean, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("fee", BigInteger, nullable=False),
+    Column("net", BigInteger, nullable=False),
+    Column("inconsistent", BigInteger, nullable=False),  # rows with net ≠ amount − fee
+    Column("unexpanded", BigInteger, nullable=False),  # rows whose source the key may not read
+    Column("last_created", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account", "currency", "category", "balance_type", "negative"),
+)
+
 stripe_balance = Table(
     "stripe_balance",
     metadata,
@@ -173,6 +191,7 @@ stripe_balance = Table(
     Column("currency", String, nullable=False),
     Column("available", BigInteger, nullable=False),
     Column("pending", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),  # connect_reserved, issuing, prefunding: also in the ledger
     Column("drift", BigInteger, nullable=True),  # Σ net of the ledger − balance; null until two equal readings
     Column("drift_polls", BigInteger, nullable=False),  # consecutive readings with drift ≠ 0
     Column("read_at", BigInteger, nullable=False),
@@ -191,6 +210,7 @@ subscription = Table(
     Column("read_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("account", "id"),
 )
+Index("subscription_status", subscription.c.account, subscription.c.status)
 
 mrr_item = Table(
     "mrr_item",
@@ -204,9 +224,11 @@ mrr_item = Table(
     Column("status", String, nullable=False),  # of the subscription
     Column("mrr", BigInteger, nullable=False),  # minor units per month
     Column("excluded", String, nullable=True),  # why this item's MRR is not known yet; then mrr is 0
+    Column("note", String, nullable=True),  # what is known to be inexact, such as includes_tax
     Column("valid_until", BigInteger, nullable=True),  # when time alone changes the figure
     PrimaryKeyConstraint("account", "subscription_id", "item_id"),
 )
+Index("mrr_item_valid_until", mrr_item.c.account, mrr_item.c.valid_until)
 
 stripe_event = Table(
     "stripe_event",

@@ -1,0 +1,278 @@
+"""The cash ledger in the state: one row per Stripe balance transaction, and the totals that go with them.
+
+Rows, 15-minute totals and running sums move in the caller's transaction, so they agree at any moment, whatever
+happens to the process. A row counts once, by its id, however often it is handed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from operator import add
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from exporter.clock import BUCKET
+from exporter.store import schema
+
+
+class BalanceTransaction(NamedTuple):
+    """One row of the ledger, as stored: signed minor units of ``currency`` (settlement), epoch seconds.
+
+    https://docs.stripe.com/api/balance_transactions/object
+    """
+
+    id: str
+    created: int
+    available_on: int | None
+    type: str
+    category: str  # reporting_category; "unknown" where Stripe sends none
+    balance_type: str
+    currency: str
+    amount: int
+    fee: int
+    net: int
+    fee_details: str | None
+    exchange_rate: str | None
+    source_id: str | None
+    charge_id: str | None
+    payment_intent_id: str | None
+    customer_id: str | None
+    payment_method: str | None
+    reason: str | None
+    source_currency: str | None
+    source_amount: int | None
+    expanded: bool
+
+
+class LedgerTotal(NamedTuple):
+    """Sum of the rows of one 15-minute UTC bucket and key, in minor units of ``currency``."""
+
+    account: str
+    bucket: int
+    currency: str
+    category: str
+    balance_type: str
+    negative: bool
+    rows: int
+    amount: int
+    fee: int
+    net: int
+
+
+class LedgerSum(NamedTuple):
+    """Sum of all rows of one key since the ledger began, in minor units of ``currency``."""
+
+    account: str
+    currency: str
+    category: str
+    balance_type: str
+    negative: bool
+    rows: int
+    amount: int
+    fee: int
+    net: int
+
+
+class StripeBalance(NamedTuple):
+    """Stripe's own balance, in minor units, as read at ``read_at``; ``drift`` as last computed, or None."""
+
+    account: str
+    currency: str
+    available: int
+    pending: int
+    reserved: int
+    drift: int | None
+    drift_polls: int
+    read_at: int
+
+
+_COLUMNS = ("account", *BalanceTransaction._fields)
+_INSERT = f"INSERT INTO balance_transaction ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_ADD_TOTAL = """
+INSERT INTO ledger_total (account, bucket, currency, category, balance_type, negative, rows, amount, fee, net)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (account, bucket, currency, category, balance_type, negative) DO UPDATE SET
+  rows = ledger_total.rows + excluded.rows, amount = ledger_total.amount + excluded.amount,
+  fee = ledger_total.fee + excluded.fee, net = ledger_total.net + excluded.net"""
+_ADD_SUM = """
+INSERT INTO ledger_sum
+  (account, currency, category, balance_type, negative, rows, amount, fee, net, inconsistent, unexpanded, last_created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (account, currency, category, balance_type, negative) DO UPDATE SET
+  rows = ledger_sum.rows + excluded.rows, amount = ledger_sum.amount + excluded.amount,
+  fee = ledger_sum.fee + excluded.fee, net = ledger_sum.net + excluded.net,
+  inconsistent = ledger_sum.inconsistent + excluded.inconsistent,
+  unexpanded = ledger_sum.unexpanded + excluded.unexpanded,
+  last_created = CASE WHEN excluded.last_created > ledger_sum.last_created
+                      THEN excluded.last_created ELSE ledger_sum.last_created END"""
+_EXPAND = """
+UPDATE balance_transaction SET expanded = ?, charge_id = ?, payment_intent_id = ?, customer_id = ?,
+  payment_method = ?, reason = ?, source_currency = ?, source_amount = ?
+WHERE account = ? AND id = ? AND expanded = ?"""
+_EXPANDED_SUM = """
+UPDATE ledger_sum SET unexpanded = unexpanded - ?
+WHERE account = ? AND currency = ? AND category = ? AND balance_type = ? AND negative = ?"""
+
+
+def add_transactions(connection: Connection, account: str, rows: Sequence[BalanceTransaction]) -> int:
+    """Store the rows that are new, with their totals and sums; return how many were.
+
+    A row stored earlier without its expanded source gets the ids that the source carries, once they can be read;
+    nothing else of a balance transaction changes after its creation.
+    """
+    fresh = {row.id: row for row in rows}
+    stored = _stored(connection, account, fresh)
+    for id_, expanded in stored.items():
+        row = fresh.pop(id_)
+        if row.expanded and not expanded:
+            _expand(connection, account, row)
+    if not fresh:
+        return 0
+    # Per bucket and key: rows, amount, fee, net, inconsistent, unexpanded, newest.
+    totals: dict[tuple[int, str, str, str, bool], list[int]] = {}
+    for row in fresh.values():
+        (_, created, _, _, category, balance_type, currency, amount, fee, net, *_, expanded) = row
+        key = (created - created % BUCKET, currency, category, balance_type, amount < 0)
+        total = totals.get(key)
+        if total is None:
+            total = totals[key] = [0, 0, 0, 0, 0, 0, 0]
+        total[0] += 1
+        total[1] += amount
+        total[2] += fee
+        total[3] += net
+        if net != amount - fee:
+            total[4] += 1
+        if not expanded:
+            total[5] += 1
+        if created > total[6]:
+            total[6] = created
+    sums: dict[tuple[str, str, str, bool], list[int]] = {}
+    for key, total in totals.items():
+        former = sums.setdefault(key[1:], [0] * 7)
+        former[:6] = map(add, former[:6], total[:6])
+        former[6] = max(former[6], total[6])
+    run = connection.exec_driver_sql
+    run(_text(connection, _INSERT), [(account, *row) for row in fresh.values()])
+    run(_text(connection, _ADD_TOTAL), [(account, *key, *total[:4]) for key, total in totals.items()])
+    run(_text(connection, _ADD_SUM), [(account, *key, *total) for key, total in sums.items()])
+    return len(fresh)
+
+
+def _text(connection: Connection, statement: str) -> str:
+    """The statement with the driver's own placeholders: tuples go straight to the driver, for speed."""
+    return statement if connection.dialect.name == "sqlite" else statement.replace("?", "%s")
+
+
+def _stored(connection: Connection, account: str, ids: Iterable[str]) -> dict[str, bool]:
+    """Of ``ids``, those that are stored, with their ``expanded``."""
+    if connection.dialect.name == "sqlite":
+        found = connection.exec_driver_sql(
+            "SELECT id, expanded FROM balance_transaction WHERE account = ? AND id IN (SELECT value FROM json_each(?))",
+            (account, json.dumps(list(ids))),
+        )
+    else:
+        found = connection.exec_driver_sql(
+            "SELECT id, expanded FROM balance_transaction WHERE account = %s AND id = ANY(%s)", (account, list(ids))
+        )
+    return {id_: bool(expanded) for id_, expanded in found}
+
+
+def _expand(connection: Connection, account: str, row: BalanceTransaction) -> None:
+    values = (row.charge_id, row.payment_intent_id, row.customer_id, row.payment_method, row.reason)
+    connection.exec_driver_sql(
+        _text(connection, _EXPAND), (True, *values, row.source_currency, row.source_amount, account, row.id, False)
+    )
+    connection.exec_driver_sql(
+        _text(connection, _EXPANDED_SUM), (1, account, row.currency, row.category, row.balance_type, row.amount < 0)
+    )
+
+
+def accounts(connection: Connection) -> list[str]:
+    """Names of the accounts that have ledger rows."""
+    return list(connection.execute(select(schema.ledger_sum.c.account).distinct().order_by("account")).scalars())
+
+
+def currencies(connection: Connection) -> frozenset[tuple[str, str]]:
+    """``(account, settlement currency)`` of every row since the ledger began."""
+    table = schema.ledger_sum
+    return frozenset(
+        (account, currency) for account, currency in connection.execute(select(table.c.account, table.c.currency))
+    )
+
+
+def ledger_totals(connection: Connection, start: int, end: int) -> list[LedgerTotal]:
+    """Totals of the buckets with ``start`` ≤ bucket < ``end``, by bucket, then by account and the rest of the key."""
+    table = schema.ledger_total
+    # The accounts are named so that the primary key (account, bucket, …) is used, whatever the history's length.
+    query = (
+        select(table)
+        .where(table.c.account.in_(accounts(connection)), table.c.bucket >= start, table.c.bucket < end)
+        .order_by(table.c.bucket, *(column for column in table.primary_key.columns if column.name != "bucket"))
+    )
+    return [LedgerTotal(*row) for row in connection.execute(query)]
+
+
+def ledger_sums(connection: Connection) -> list[LedgerSum]:
+    """Sums since the ledger began: a few dozen rows, whatever the history's length."""
+    table = schema.ledger_sum
+    columns = [table.c[name] for name in LedgerSum._fields]
+    return [LedgerSum(*row) for row in connection.execute(select(*columns).order_by(*table.primary_key.columns))]
+
+
+def net_by_currency(connection: Connection, account: str) -> dict[str, int]:
+    """Σ net of all rows per currency, in minor units: what Stripe's balance must be."""
+    table = schema.ledger_sum
+    query = select(table.c.currency, func.sum(table.c.net)).where(table.c.account == account).group_by(table.c.currency)
+    return {currency: int(net) for currency, net in connection.execute(query)}
+
+
+def last_transaction(connection: Connection) -> dict[str, int]:
+    """``{account: created of its newest row}``, epoch seconds."""
+    table = schema.ledger_sum
+    query = select(table.c.account, func.max(table.c.last_created)).group_by(table.c.account).order_by(table.c.account)
+    return {account: int(created) for account, created in connection.execute(query)}
+
+
+def inconsistent_rows(connection: Connection) -> dict[str, int]:
+    """``{account: rows whose net is not amount − fee}``: kept as Stripe sent them, and shown."""
+    table = schema.ledger_sum
+    query = select(table.c.account, func.sum(table.c.inconsistent)).group_by(table.c.account).order_by(table.c.account)
+    return {account: int(rows) for account, rows in connection.execute(query)}
+
+
+def unexpanded_rows(connection: Connection) -> dict[str, int]:
+    """``{account: rows stored without their source}``, because the key may not read it: their customer is unknown."""
+    table = schema.ledger_sum
+    query = select(table.c.account, func.sum(table.c.unexpanded)).group_by(table.c.account).order_by(table.c.account)
+    return {account: int(rows) for account, rows in connection.execute(query)}
+
+
+def oldest_transaction(connection: Connection, account: str) -> str | None:
+    """Id of the account's oldest row: the witness that a key still belongs to it."""
+    table = schema.balance_transaction
+    query = select(table.c.id).where(table.c.account == account).order_by(table.c.created).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def charges_since(connection: Connection, account: str, start: int) -> int:
+    """Rows of category ``charge`` in the buckets from ``start`` on."""
+    table = schema.ledger_total
+    query = select(func.sum(table.c.rows)).where(
+        table.c.account == account, table.c.bucket >= start, table.c.category == "charge"
+    )
+    return int(connection.execute(query).scalar_one() or 0)
+
+
+def balances(connection: Connection) -> list[StripeBalance]:
+    """Stripe's balance per account and currency, as last read."""
+    table = schema.stripe_balance
+    return [StripeBalance(*row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
+
+
+def save_balances(connection: Connection, account: str, rows: Sequence[StripeBalance]) -> None:
+    """Replace the account's balance."""
+    connection.execute(schema.stripe_balance.delete().where(schema.stripe_balance.c.account == account))
+    if rows:
+        connection.execute(schema.stripe_balance.insert(), [row._asdict() for row in rows])

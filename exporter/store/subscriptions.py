@@ -1,0 +1,189 @@
+"""Subscriptions in the state: what the rules of MRR read of each, and the MRR of each of its items.
+
+The stored object is what makes a changed rule re-compute history's present without asking Stripe again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from exporter.store import schema
+
+
+class Subscription(NamedTuple):
+    """One subscription. ``object`` is the JSON that ``revenue.mrr`` reads; no name, no e-mail."""
+
+    id: str
+    customer_id: str | None
+    status: str
+    created: int
+    object: str
+
+
+class ItemMrr(NamedTuple):
+    """Monthly recurring revenue of one subscription item, in minor units of ``currency`` per month."""
+
+    item_id: str
+    product: str
+    currency: str
+    mrr: int
+    excluded: str | None = None  # why the figure is not known; then ``mrr`` is 0
+    note: str | None = None  # what is known to be inexact: "includes_tax"
+    valid_until: int | None = None  # epoch seconds at which time alone may change the figure
+
+
+class MrrTotal(NamedTuple):
+    """Sum of the items of one key, in minor units of ``currency`` per month."""
+
+    account: str
+    product: str
+    currency: str
+    status: str
+    mrr: int
+    items: int
+    excluded: str | None
+    note: str | None
+
+
+def save_subscriptions(
+    connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]], read_at: int
+) -> int:
+    """Replace these subscriptions and their items; return how many were new or had changed."""
+    if not rows:
+        return 0
+    table = schema.subscription
+    ids = [subscription.id for subscription, _ in rows]
+    before: dict[str, str] = {}
+    for some in _batches(ids):
+        found = select(table.c.id, table.c.object).where(table.c.account == account, table.c.id.in_(some))
+        before.update((row.id, row.object) for row in connection.execute(found))
+    remove_subscriptions(connection, account, ids)
+    connection.execute(insert(table), [{"account": account, **row._asdict(), "read_at": read_at} for row, _ in rows])
+    _insert_items(connection, account, rows)
+    return sum(before.get(subscription.id) != subscription.object for subscription, _ in rows)
+
+
+def remove_subscriptions(connection: Connection, account: str, ids: Iterable[str]) -> None:
+    """Forget these subscriptions and their items."""
+    for some in _batches(list(ids)):
+        for table, column in ((schema.mrr_item, "subscription_id"), (schema.subscription, "id")):
+            connection.execute(delete(table).where(table.c.account == account, table.c[column].in_(some)))
+
+
+def remove_unread(connection: Connection, account: str, since: int) -> int:
+    """Forget the subscriptions that no read has shown since ``since``; return how many."""
+    table = schema.subscription
+    query = select(table.c.id).where(table.c.account == account, table.c.read_at < since)
+    gone = list(connection.execute(query).scalars())
+    remove_subscriptions(connection, account, gone)
+    return len(gone)
+
+
+def subscription_total(connection: Connection, account: str) -> int:
+    """How many subscriptions of the account are stored, in any status."""
+    table = schema.subscription
+    return int(connection.execute(select(func.count()).where(table.c.account == account)).scalar_one())
+
+
+def stored_subscriptions(connection: Connection, account: str, batch: int = 1000) -> Iterator[list[Subscription]]:
+    """All stored subscriptions of the account, in batches, in the order of their ids."""
+    last = ""
+    table = schema.subscription
+    columns = [table.c[name] for name in Subscription._fields]
+    while True:
+        query = select(*columns).where(table.c.account == account, table.c.id > last).order_by(table.c.id).limit(batch)
+        rows = [Subscription(*row) for row in connection.execute(query)]
+        if not rows:
+            return
+        yield rows
+        last = rows[-1].id
+
+
+def due_subscriptions(connection: Connection, account: str, at: int) -> list[Subscription]:
+    """Subscriptions with an item whose figure time alone may have changed by ``at``."""
+    table, items = schema.subscription, schema.mrr_item
+    due = select(items.c.subscription_id).where(items.c.account == account, items.c.valid_until <= at)
+    columns = [table.c[name] for name in Subscription._fields]
+    query = select(*columns).where(table.c.account == account, table.c.id.in_(due)).order_by(table.c.id)
+    return [Subscription(*row) for row in connection.execute(query)]
+
+
+def replace_items(connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]]) -> None:
+    """Replace the items of these stored subscriptions, after a change of rules or the passing of time."""
+    items = schema.mrr_item
+    for some in _batches([subscription.id for subscription, _ in rows]):
+        connection.execute(delete(items).where(items.c.account == account, items.c.subscription_id.in_(some)))
+    _insert_items(connection, account, rows)
+
+
+def _insert_items(connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]]) -> None:
+    values = [
+        {
+            "account": account,
+            "subscription_id": subscription.id,
+            "customer_id": subscription.customer_id,
+            "status": subscription.status,
+            **item._asdict(),
+        }
+        for subscription, its_items in rows
+        for item in its_items
+    ]
+    if values:
+        connection.execute(insert(schema.mrr_item), values)
+
+
+def mrr_totals(connection: Connection) -> list[MrrTotal]:
+    """MRR by account, product, currency and status; items that cannot be valued yet stand apart with their reason."""
+    table = schema.mrr_item
+    keys = (table.c.account, table.c.product, table.c.currency, table.c.status)
+    query = (
+        select(*keys, func.sum(table.c.mrr), func.count(), table.c.excluded, table.c.note)
+        .group_by(*keys, table.c.excluded, table.c.note)
+        .order_by(*keys, func.coalesce(table.c.excluded, ""), func.coalesce(table.c.note, ""))
+    )
+    return [
+        MrrTotal(account, product, currency, status, int(mrr), int(count), excluded, note)
+        for account, product, currency, status, mrr, count, excluded, note in connection.execute(query)
+    ]
+
+
+def subscription_counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """``{(account, status): subscriptions}``. Trials are those of status ``trialing``."""
+    table = schema.subscription
+    query = (
+        select(table.c.account, table.c.status, func.count())
+        .group_by(table.c.account, table.c.status)
+        .order_by(table.c.account, table.c.status)
+    )
+    return {(account, status): int(count) for account, status, count in connection.execute(query)}
+
+
+def trial_counts(connection: Connection) -> dict[str, int]:
+    """``{account: subscriptions in a trial}``, counted per subscription, as Stripe does."""
+    return {
+        account: count for (account, status), count in subscription_counts(connection).items() if status == "trialing"
+    }
+
+
+def subscriber_counts(connection: Connection) -> dict[str, int]:
+    """``{account: customers with MRR > 0}``: one customer with several subscriptions is one subscriber.
+
+    https://docs.stripe.com/billing/subscriptions/analytics
+    """
+    table = schema.mrr_item
+    query = (
+        select(table.c.account, func.count(table.c.customer_id.distinct()))
+        .where(table.c.mrr > 0)
+        .group_by(table.c.account)
+        .order_by(table.c.account)
+    )
+    return {account: int(count) for account, count in connection.execute(query)}
+
+
+def _batches(ids: list[str], size: int = 500) -> Iterator[list[str]]:
+    """SQLite allows a limited number of bound parameters per statement."""
+    for i in range(0, len(ids), size):
+        yield ids[i : i + size]
