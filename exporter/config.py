@@ -1,0 +1,217 @@
+"""margin.yaml and the environment → ``Settings``: one frozen value that the whole program reads.
+
+Everything has a default. Without a file there is one Stripe account, ``main``, from ``STRIPE_API_KEY``, and one usage
+log, ``usage``, from ``USAGE_DATABASE_URL``. Secrets come from the environment or from files, never from the YAML.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
+
+from exporter import yamldoc
+from exporter.databaseurl import DatabaseUrl, read_address
+from exporter.fx import Fx, FxRate
+from exporter.secret import Secret, SecretReference, Surroundings, surroundings
+from exporter.usagelog import UsageSettings
+from exporter.values import Currency, Day, Duration, Factor, Name, ZoneName, base_address
+from exporter.yamldoc import Document, raise_mistakes
+from exporter.yamlread import Place
+
+__all__ = [
+    "AccountSettings",
+    "CustomerSettings",
+    "Fx",
+    "FxRate",
+    "MrrRules",
+    "Secret",
+    "Settings",
+    "UsageSettings",
+    "load_settings",
+]
+
+STRIPE: Final = "https://api.stripe.com"
+STATE_DEFAULT: Final = "sqlite:///margin.db"
+
+
+def _api_base(value: object, info: ValidationInfo[Any]) -> str:
+    if value is None:
+        value, said = surroundings(info).variable("STRIPE_API_BASE"), "STRIPE_API_BASE "
+    else:
+        said = ""
+    if value is None:
+        return STRIPE
+    if not isinstance(value, str):
+        raise ValueError("must be an address such as https://api.stripe.com")
+    try:
+        return base_address(value)
+    except ValueError as error:
+        raise ValueError(f"{said}{error}") from None
+
+
+def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
+    try:
+        return read_address(value or surroundings(info).variable("STATE_DATABASE_URL") or STATE_DEFAULT, info)
+    except ValueError as error:
+        raise ValueError(f"{error}" if value else f"STATE_DATABASE_URL {error}") from None
+
+
+StateAddress = Annotated[DatabaseUrl, PlainValidator(_state), WithJsonSchema({"type": "string"})]
+ApiBase = Annotated[str, PlainValidator(_api_base), WithJsonSchema({"type": "string", "format": "uri"})]
+
+
+class AccountSettings(Document):
+    """One Stripe account: how it is read. ``name`` is the label ``account``."""
+
+    name: Name = "main"
+    api_key: SecretReference = Field(default="env:STRIPE_API_KEY", validate_default=True)
+    api_base: ApiBase = Field(default=None, validate_default=True)
+    allow_test_mode: bool = True
+    poll_interval: Duration = Field(default=900, ge=1, le=86400)
+    requests_per_second: int = Field(default=20, ge=1, le=100)
+    workers: int = Field(default=12, ge=1, le=64)
+    page_size: int = Field(default=100, ge=1, le=100)
+    ledger_since: Day | None = None
+    expand_source: bool = True
+
+    @property
+    def test_mode(self) -> bool:
+        """Whether the key is a test-mode key. Any key that does not say so counts as live."""
+        return self.api_key.reveal().startswith(("sk_test_", "rk_test_"))
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the key is a restricted one (``rk_…``), as it should be."""
+        return self.api_key.reveal().startswith("rk_")
+
+    @model_validator(mode="after")
+    def _check(self) -> AccountSettings:
+        mistakes: list[tuple[Place, str]] = []
+        key = self.api_key.reveal()
+        if key.startswith(("pk_", "whsec_")):
+            kind = "a publishable key" if key.startswith("pk_") else "a webhook's signing secret"
+            mistakes.append((("api_key",), f"this is {kind}; give a restricted key (rk_…) or a secret key (sk_…)"))
+        elif not key.isascii() or not key.isprintable() or " " in key or '"' in key or "'" in key:
+            mistakes.append((("api_key",), "the key holds spaces or quotes; give the key alone"))
+        elif self.api_base != STRIPE and not self.test_mode:
+            text = (
+                f"{self.api_base} is not Stripe, and would be handed a live key; use a test-mode key (rk_test_…) there"
+            )
+            mistakes.append((("api_base",), text))
+        elif self.test_mode and not self.allow_test_mode:
+            mistakes.append((("api_key",), "this is a test-mode key, and allow_test_mode is false; give the live key"))
+        raise_mistakes(mistakes)
+        return self
+
+
+class CustomerSettings(Document):
+    """How many customers get series of their own."""
+
+    cap: int = Field(default=50, ge=0, le=10_000)
+
+
+class MrrRules(Document):
+    """What counts as monthly recurring revenue where Stripe lets a business choose. Hashable."""
+
+    cancel_at_period_end: Literal["at_cancellation", "at_period_end"] = "at_cancellation"
+    paused_collection: Literal["include", "exclude"] = "include"
+    day_factor: Factor = Field(default="365/12", validate_default=True)
+    week_factor: Factor = Field(default="52/12", validate_default=True)
+
+
+class MarginFile(Document):
+    """margin.yaml as it is written."""
+
+    reporting_currency: Currency = "usd"
+    business_time_zone: ZoneName = "UTC"
+    state_database_url: StateAddress = Field(default=None, validate_default=True)
+    accounts: tuple[AccountSettings, ...] = Field(default=({},), validate_default=True)
+    usage: tuple[UsageSettings, ...] = Field(default=({},), validate_default=True)
+    customers: CustomerSettings = CustomerSettings()
+    mrr: MrrRules = MrrRules()
+    fx: dict[Currency, tuple[FxRate, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> MarginFile:
+        mistakes: list[tuple[Place, str]] = []
+        mistakes += _twice("accounts", [a.name for a in self.accounts])
+        mistakes += _twice("usage", [u.name for u in self.usage])
+        if len(self.accounts) > 1:
+            mistakes += _absent("accounts", "api_key", self.accounts)
+        if len(self.usage) > 1:
+            mistakes += _absent("usage", "url", self.usage)
+        if len({account.test_mode for account in self.accounts}) > 1:
+            mistakes.append(
+                (("accounts",), "live and test-mode keys together; test money would be added to real money")
+            )
+        if not self.accounts and not self.usage:
+            mistakes.append((("accounts",), "neither an account nor a usage log: there is nothing to read"))
+        if self.reporting_currency in self.fx:
+            text = f"{self.reporting_currency} is the reporting currency; its rate is 1 and is not set here"
+            mistakes.append((("fx", self.reporting_currency), text))
+        for currency, rates in self.fx.items():
+            for i, (earlier, later) in enumerate(itertools.pairwise(rates), start=1):
+                if later.from_ <= earlier.from_:
+                    text = (
+                        f"{later.from_} does not come after {earlier.from_}; write the rates in the order of their days"
+                    )
+                    mistakes.append((("fx", currency, i, "from"), text))
+        raise_mistakes(mistakes)
+        return self
+
+
+def _twice(section: str, names: Sequence[str]) -> list[tuple[Place, str]]:
+    return [
+        ((section, i, "name"), f'the name "{name}" is used twice; give each its own')
+        for i, name in enumerate(names)
+        if name in names[:i]
+    ]
+
+
+def _absent(section: str, key: str, entries: Sequence[Document]) -> list[tuple[Place, str]]:
+    return [
+        ((section, i), f'the key "{key}" is missing; with more than one entry each needs its own')
+        for i, entry in enumerate(entries)
+        if key not in entry.model_fields_set
+    ]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that is configured, checked. ``repr`` shows no secret."""
+
+    accounts: tuple[AccountSettings, ...] = ()
+    usage: tuple[UsageSettings, ...] = ()
+    reporting_currency: str = "usd"
+    business_time_zone: str = "UTC"
+    fx: Fx = field(default_factory=lambda: Fx("usd", {}))
+    mrr: MrrRules = field(default_factory=MrrRules)
+    customers: CustomerSettings = field(default_factory=CustomerSettings)
+    state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
+
+
+def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
+    """Read ``path`` (margin.yaml; None: defaults and environment alone). Relative files are beside ``path``.
+
+    Raises ``ConfigError``, one line per mistake.
+    """
+    around = Surroundings(env, path.parent if path else Path())
+    if path is None:
+        file = yamldoc.validate({}, "environment", MarginFile, around)
+    else:
+        file = yamldoc.load(path, MarginFile, around)
+    return Settings(
+        accounts=file.accounts,
+        usage=file.usage,
+        reporting_currency=file.reporting_currency,
+        business_time_zone=file.business_time_zone,
+        fx=Fx(file.reporting_currency, file.fx),
+        mrr=file.mrr,
+        customers=file.customers,
+        state_database_url=file.state_database_url,
+    )

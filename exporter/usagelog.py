@@ -1,0 +1,164 @@
+"""The usage log as the operator describes it: where it is, which column says what, which words are which status."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from exporter.databaseurl import DatabaseAddress
+from exporter.values import Duration, Name, ZoneName
+from exporter.yamldoc import Document, nearest, raise_mistakes
+from exporter.yamlread import Place
+
+Status = Literal["succeeded", "failed", "moderated", "canceled", "pending", "unknown"]
+"""Canonical status. ``unknown`` is a word that nobody mapped: such a row is never billed silently."""
+
+MappedStatus = Literal["succeeded", "failed", "moderated", "canceled", "pending"]
+
+QUANTITIES: Final = (
+    "units",
+    "credits",
+    "images",
+    "megapixels",
+    "duration_s",
+    "minutes",
+    "characters",
+    "tokens_input",
+    "tokens_output",
+    "tokens_cache_read",
+    "tokens_cache_write",
+)
+"""Quantities a log may hold and a price may ask for, besides ``requests``, which every row has. A business's own
+quantity starts with ``x_``."""
+
+STATUS_WORDS: Final[dict[MappedStatus, tuple[str, ...]]] = {
+    "succeeded": (
+        "succeeded", "succeed", "success", "successful", "completed", "complete", "ready", "done", "ok", "3",
+    ),
+    "failed": ("failed", "fail", "failure", "error", "errored", "timeout", "timed_out", "4"),
+    "moderated": (
+        "moderated", "content_moderated", "request_moderated", "content moderated", "request moderated", "1301",
+    ),
+    "canceled": ("canceled", "cancelled", "aborted"),
+    "pending": (
+        "pending", "queued", "submitted", "created", "starting", "running", "processing", "in_progress",
+        "dreaming", "reasoning", "generating", "staged",
+    ),
+}  # fmt: skip
+"""What providers themselves write: Luma ``dreaming``, BFL ``Ready``, Kling ``succeed``, Newport ``3`` and ``4``."""
+
+
+def quantity_mistake(name: str) -> str | None:
+    """What is wrong with a quantity's name, or None."""
+    if name in QUANTITIES or (name.startswith("x_") and name[2:].isidentifier() and name == name.lower()):
+        return None
+    return f'"{name}" is not a quantity{nearest(name, QUANTITIES)}; one of your own starts with x_'
+
+
+class Columns(Document):
+    """The log's columns by what they say. The default is the table ``ApiUsageLog`` that Prisma makes."""
+
+    id: str = Field(min_length=1)
+    time: str = Field(min_length=1)
+    provider: str = Field(min_length=1)
+    model: str | None = Field(default=None, min_length=1)
+    operation: str | None = Field(default=None, min_length=1)
+    status: str | None = Field(default=None, min_length=1)
+    updated_at: str | None = Field(default=None, min_length=1)
+    customer: str | None = Field(default=None, min_length=1)
+    user: str | None = Field(default=None, min_length=1)
+    job: str | None = Field(default=None, min_length=1)
+    product: str | None = Field(default=None, min_length=1)
+    reported_cost: str | None = Field(default=None, min_length=1)
+    reported_currency: str | None = Field(default=None, min_length=1)
+    logged_cost: str | None = Field(default=None, min_length=1)
+
+
+PRISMA_TABLE: Final = "ApiUsageLog"
+PRISMA_COLUMNS: Final = Columns(
+    id="id",
+    time="timestamp",
+    provider="provider",
+    model="model",
+    operation="operation",
+    status="status",
+    user="userId",
+    job="videoId",
+    logged_cost="costUSD",
+)
+PRISMA_QUANTITIES: Final = {"units": "units", "credits": "credits"}
+
+
+def _quantities(data: dict[str, Any]) -> dict[str, str]:
+    """Who describes his own columns starts with no quantities; else those of the Prisma shape apply."""
+    return dict(PRISMA_QUANTITIES) if data.get("columns") == PRISMA_COLUMNS else {}
+
+
+class UsageSettings(Document):
+    """One usage log. ``name`` is the source ``usage/<name>``. ``url`` is in SQLAlchemy's form."""
+
+    name: Name = "usage"
+    url: DatabaseAddress = Field(default="env:USAGE_DATABASE_URL", validate_default=True)
+    schema_name: str | None = Field(default=None, alias="schema", min_length=1)
+    table: str = Field(default=PRISMA_TABLE, min_length=1)
+    poll_interval: Duration = Field(default=60, ge=1, le=86400)
+    reread: Duration = Field(default=172_800, le=90 * 86400)
+    time_zone: ZoneName = "UTC"
+    time_format: Literal["auto", "timestamp", "iso", "epoch_s", "epoch_ms"] = "auto"
+    columns: Columns = PRISMA_COLUMNS
+    quantities: dict[str, str] = Field(default_factory=_quantities)
+    attributes: dict[str, str] = Field(default_factory=dict)
+    status_map: dict[MappedStatus, tuple[str, ...]] = Field(default_factory=dict)
+
+    @property
+    def table_schema(self) -> str | None:
+        """The database schema that holds the table: ``schema``, else the one in Prisma's address."""
+        return self.schema_name or self.url.schema
+
+    @property
+    def assumed_columns(self) -> frozenset[str]:
+        """Columns that only the default shape names and that a log may well lack: such a one is left out."""
+        given = self.model_fields_set
+        assumed: set[str] = set()
+        if "columns" not in given:
+            assumed.update(("model", "operation", "userId", "videoId", "costUSD"))
+        if "quantities" not in given:
+            assumed.update(self.quantities.values())
+        return frozenset(assumed)
+
+    def canonical_status(self, raw: str | None) -> Status:
+        """The status that a word of the log means. A log without a status column holds only what was done."""
+        if self.columns.status is None:
+            return "succeeded"
+        return self._meanings.get(raw.strip().lower(), "unknown") if raw is not None else "unknown"
+
+    @cached_property
+    def _meanings(self) -> dict[str, Status]:
+        words: dict[str, Status] = {}
+        for source in (STATUS_WORDS, self.status_map):  # the operator's words win
+            for status, said in source.items():
+                words.update(dict.fromkeys((word.strip().lower() for word in said), status))
+        return words
+
+    @model_validator(mode="after")
+    def _check(self) -> UsageSettings:
+        mistakes: list[tuple[Place, str]] = []
+        for name in self.quantities:
+            if wrong := quantity_mistake(name):
+                mistakes.append((("quantities", name), wrong))
+        for name in self.attributes:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+                mistakes.append((("attributes", name), f'"{name}" must be lower-case letters, digits and _'))
+        if "." in self.table and self.schema_name is None:
+            mistakes.append((("table",), 'holds a "."; give the part before it as schema'))
+        seen: dict[str, str] = Field(default_factory=dict)
+        for status, words in self.status_map.items():
+            for i, word in enumerate(words):
+                other = seen.setdefault(word.strip().lower(), status)
+                if other != status:
+                    mistakes.append((("status_map", status, i), f'"{word}" is already in {other}'))
+        raise_mistakes(mistakes)
+        return self
