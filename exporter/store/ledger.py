@@ -62,7 +62,10 @@ class LedgerTotal(NamedTuple):
 
 
 class LedgerSum(NamedTuple):
-    """Sum of all rows of one key since the ledger began, in minor units of ``currency``."""
+    """Sum of all rows of one key since the ledger began, in minor units of ``currency``.
+
+    ``fee_negative`` is the part of ``fee`` that was given back: the fee counter adds rows of its own sign only.
+    """
 
     account: str
     currency: str
@@ -73,6 +76,7 @@ class LedgerSum(NamedTuple):
     amount: int
     fee: int
     net: int
+    fee_negative: int
 
 
 class StripeBalance(NamedTuple):
@@ -98,13 +102,15 @@ ON CONFLICT (account, bucket, currency, category, balance_type, negative) DO UPD
   fee = ledger_total.fee + excluded.fee, net = ledger_total.net + excluded.net"""
 _ADD_SUM = """
 INSERT INTO ledger_sum
-  (account, currency, category, balance_type, negative, rows, amount, fee, net, inconsistent, unexpanded, last_created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  (account, currency, category, balance_type, negative,
+   rows, amount, fee, net, inconsistent, unexpanded, fee_negative, last_created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (account, currency, category, balance_type, negative) DO UPDATE SET
   rows = ledger_sum.rows + excluded.rows, amount = ledger_sum.amount + excluded.amount,
   fee = ledger_sum.fee + excluded.fee, net = ledger_sum.net + excluded.net,
   inconsistent = ledger_sum.inconsistent + excluded.inconsistent,
   unexpanded = ledger_sum.unexpanded + excluded.unexpanded,
+  fee_negative = ledger_sum.fee_negative + excluded.fee_negative,
   last_created = CASE WHEN excluded.last_created > ledger_sum.last_created
                       THEN excluded.last_created ELSE ledger_sum.last_created END"""
 _EXPAND = """
@@ -130,14 +136,14 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
             _expand(connection, account, row)
     if not fresh:
         return 0
-    # Per bucket and key: rows, amount, fee, net, inconsistent, unexpanded, newest.
+    # Per bucket and key: rows, amount, fee, net, inconsistent, unexpanded, negative fees, newest.
     totals: dict[tuple[int, str, str, str, bool], list[int]] = {}
     for row in fresh.values():
         (_, created, _, _, category, balance_type, currency, amount, fee, net, *_, expanded) = row
         key = (created - created % BUCKET, currency, category, balance_type, amount < 0)
         total = totals.get(key)
         if total is None:
-            total = totals[key] = [0, 0, 0, 0, 0, 0, 0]
+            total = totals[key] = [0] * 8
         total[0] += 1
         total[1] += amount
         total[2] += fee
@@ -146,13 +152,15 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
             total[4] += 1
         if not expanded:
             total[5] += 1
-        if created > total[6]:
-            total[6] = created
+        if fee < 0:
+            total[6] += fee
+        if created > total[7]:
+            total[7] = created
     sums: dict[tuple[str, str, str, bool], list[int]] = {}
     for key, total in totals.items():
-        former = sums.setdefault(key[1:], [0] * 7)
-        former[:6] = map(add, former[:6], total[:6])
-        former[6] = max(former[6], total[6])
+        former = sums.setdefault(key[1:], [0] * 8)
+        former[:7] = map(add, former[:7], total[:7])
+        former[7] = max(former[7], total[7])
     run = connection.exec_driver_sql
     run(_text(connection, _INSERT), [(account, *row) for row in fresh.values()])
     run(_text(connection, _ADD_TOTAL), [(account, *key, *total[:4]) for key, total in totals.items()])

@@ -180,6 +180,7 @@ ledger_sum = Table(
     Column("net", BigInteger, nullable=False),
     Column("inconsistent", BigInteger, nullable=False),  # rows with net ≠ amount − fee
     Column("unexpanded", BigInteger, nullable=False),  # rows whose source the key may not read
+    Column("fee_negative", BigInteger, nullable=False),  # the part of fee that was given back
     Column("last_created", BigInteger, nullable=False),
     PrimaryKeyConstraint("account", "currency", "category", "balance_type", "negative"),
 )
