@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
@@ -193,6 +194,11 @@ class Settings:
     mrr: MrrRules = field(default_factory=MrrRules)
     customers: CustomerSettings = field(default_factory=CustomerSettings)
     state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The business time zone."""
+        return ZoneInfo(self.business_time_zone)
 
 
 def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
