@@ -1,0 +1,71 @@
+"""What the process says of itself, rendered for each scrape: the standard ``process_*`` and ``python_*`` metrics, the
+build, the time of the snapshot and the last load of the configuration.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from exporter.metrics.catalogue import Sample
+from exporter.metrics.exposition import Format, Snapshot, family_of, plain
+
+NAMES: Final = (
+    "margin_config_last_reload_success_timestamp_seconds",
+    "margin_config_last_reload_successful",
+    "margin_exporter_build_info",
+    "margin_snapshot_timestamp_seconds",
+)
+"""Metrics of the catalogue that are made here and not with the figures."""
+
+
+class SelfMetrics:
+    """Makes the tail of a page. One instance per process; safe to use from any thread."""
+
+    def __init__(self, version: str, revision: str = "unknown") -> None:
+        """``revision``: the commit this was built from."""
+        own = CollectorRegistry(auto_describe=False)  # away from the client's global registry
+        self._live: tuple[Collector, ...] = (ProcessCollector(registry=own), GCCollector(registry=own))
+        build = Sample("margin_exporter_build_info", (version, revision, platform.python_version()), 1.0)
+        fixed = [*PlatformCollector(registry=own).collect(), family_of([build])]
+        # What cannot change while the process runs is rendered once.
+        self._fixed: dict[Format, dict[str, bytes]] = {
+            "text": {_name(family): plain(family, "text") for family in fixed},
+            "openmetrics": {_name(family): plain(family, "openmetrics") for family in fixed},
+        }
+        self._load: tuple[bool, float | None] | None = None
+
+    def configuration_loaded(self, at: float) -> None:
+        """The configuration was loaded at ``at`` (epoch seconds), at start or by a reload."""
+        self._load = (True, at)
+
+    def configuration_refused(self) -> None:
+        """A reload failed; the former configuration stays in force."""
+        self._load = (False, self._load[1] if self._load else None)
+
+    def tail(self, snapshot: Snapshot | None, format_: Format, names: Collection[str] | None = None) -> bytes:
+        """The families as plain text in ``format_``; only those called ``names`` if given."""
+        texts = [text for name, text in self._fixed[format_].items() if names is None or name in names]
+        texts += [plain(f, format_) for f in self._families(snapshot) if names is None or _name(f) in names]
+        return b"".join(texts)
+
+    def _families(self, snapshot: Snapshot | None) -> Iterator[Family]:
+        if self._load is not None:
+            succeeded, at = self._load
+            yield family_of([Sample("margin_config_last_reload_successful", (), float(succeeded))])
+            if at is not None:
+                yield family_of([Sample("margin_config_last_reload_success_timestamp_seconds", (), at)])
+        if snapshot is not None:
+            yield family_of([Sample("margin_snapshot_timestamp_seconds", (), snapshot.at)])
+        for collector in self._live:
+            yield from collector.collect()
+
+
+def _name(family: Family) -> str:
+    """The name under which the text format and ``name[]`` know a family."""
+    return f"{family.name}_total" if family.type == "counter" else family.name
