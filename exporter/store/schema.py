@@ -310,11 +310,12 @@ usage_counted = Table(
     metadata,
     Column("source", String, nullable=False),
     Column("bucket", BigInteger, nullable=False),
-    Column("key_id", Integer, nullable=False),
-    Column("facet", Integer, nullable=False),
-    Column("requests", BigInteger, nullable=False),  # the most this bucket ever held; kept only where it fell since
-    *_measures(),
-    PrimaryKeyConstraint("source", "bucket", "key_id", "facet"),
+    Column("provider", String, nullable=False),  # raw, as are model and operation: a row may move between keys
+    Column("model", String, nullable=False),
+    Column("operation", String, nullable=False),
+    Column("measure", String, nullable=False),  # "" for requests
+    Column("value", BigInteger, nullable=False),  # the most this bucket ever held; kept only where it fell since
+    PrimaryKeyConstraint("source", "bucket", "provider", "model", "operation", "measure"),
 )
 
 usage_booked = Table(
@@ -324,14 +325,16 @@ usage_booked = Table(
     Column("start", BigInteger, nullable=False),  # segment
     Column("key_id", Integer, nullable=False),
     Column("currency", String, nullable=False),
-    Column("cost", BigInteger, nullable=False),  # × 10⁹ major units: what the counters stand at for this segment and key
+    Column("provider", String, nullable=False),  # the labels that the counters were moved under
+    Column("model", String, nullable=False),
+    Column("cost", BigInteger, nullable=False),  # × 10⁹ major units: what the counters hold of this segment and key
     PrimaryKeyConstraint("source", "start", "key_id", "currency"),
 )
 
 usage_counter = Table(
     "usage_counter",
     metadata,
-    Column("metric", String, nullable=False),  # requests | quantity | cost | restatement_up | restatement_down
+    Column("metric", String, nullable=False),  # see exporter.store.usage.UsageCounter
     Column("provider", String, nullable=False),
     Column("model", String, nullable=False),
     Column("label", String, nullable=False),  # status, unit or currency

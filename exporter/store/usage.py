@@ -1,0 +1,249 @@
+"""Usage in the state: what a price may depend on (keys), and exact sums by time and key (totals).
+
+Everything here reads. Times are seconds since the epoch in UTC. Measures are integers: quantities × 10⁶, costs × 10⁹
+of major units (``exporter.money``), in the order of the key's ``measures``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, func, select
+
+from exporter.store import schema
+from exporter.store.database import get_cursor
+
+REPORTED_COST = "reported_cost"
+LOGGED_COST = "logged_cost"
+COSTS = frozenset({REPORTED_COST, LOGGED_COST})
+"""Measures that are money, not quantities: their scale is another."""
+
+
+def source_name(name: str) -> str:
+    """The source of a usage log as ``margin_source_*`` and cursors name it: ``usage/<name>``."""
+    return f"usage/{name}"
+
+
+@dataclass(frozen=True)
+class UsageKey:
+    """All that a price may depend on, the same for each row of a group. Texts are raw, as logged; ``""`` is NULL.
+
+    ``measures`` are the names of the quantities that are not NULL in these rows, and ``reported_cost`` and
+    ``logged_cost`` likewise. ``bad`` are those whose value is no number, negative, not finite or absurd: it is in no
+    sum, and such rows cannot be priced (``bad_row``).
+    """
+
+    source: str
+    provider: str
+    model: str = ""
+    operation: str = ""
+    status: str = ""
+    product: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    reported_currency: str = ""
+    measures: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+
+    @cached_property
+    def text(self) -> str:
+        """Canonical JSON: equal keys give equal text, and fields at their default are left out."""
+        named = {
+            "provider": self.provider,
+            "model": self.model,
+            "operation": self.operation,
+            "status": self.status,
+            "product": self.product,
+            "attributes": self.attributes,
+            "reported_currency": self.reported_currency,
+            "measures": self.measures,
+            "bad": self.bad,
+        }
+        return json.dumps({k: v for k, v in named.items() if v}, sort_keys=True, ensure_ascii=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of source and text, in hexadecimal."""
+        return sha256(f"{self.source}\n{self.text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+    @classmethod
+    def parse(cls, source: str, text: str) -> UsageKey:
+        """The key that ``text`` stands for."""
+        named = json.loads(text)
+        return cls(
+            source=source,
+            provider=named.get("provider", ""),
+            model=named.get("model", ""),
+            operation=named.get("operation", ""),
+            status=named.get("status", ""),
+            product=named.get("product", ""),
+            attributes=tuple((name, value) for name, value in named.get("attributes", ())),
+            reported_currency=named.get("reported_currency", ""),
+            measures=tuple(named.get("measures", ())),
+            bad=tuple(named.get("bad", ())),
+        )
+
+
+class UsageTotal(NamedTuple):
+    """Sum of the rows of one bucket or segment that share a key. ``measures`` in the key's order."""
+
+    source: str
+    start: int
+    key_id: int
+    requests: int
+    measures: tuple[int, ...]
+
+
+class CustomerTotal(NamedTuple):
+    """Sum of the rows of one segment and customer that share a key; ``customer_id`` is ``""`` where rows name none."""
+
+    source: str
+    start: int
+    customer_id: str
+    key_id: int
+    requests: int
+    measures: tuple[int, ...]
+
+
+class UsageCounter(NamedTuple):
+    """One counter. ``metric``: requests (label: canonical status) | quantity (label: unit; × 10⁶) | cost |
+    restatement_up | restatement_down (label: currency; × 10⁹ major units) | pending (label ""; may fall: a gauge).
+    """
+
+    metric: str
+    provider: str
+    model: str
+    label: str
+    value: int
+
+
+class UsageFindings(NamedTuple):
+    """What polls of one source found besides new rows; all but ``ahead`` and ``unreadable`` only grow.
+
+    ``late``: requests that came into buckets which had been read before. ``changed``: totals that changed in them.
+    ``swept``: totals that only the slow re-check of history found changed. ``ahead``: rows whose time is more than
+    five minutes ahead of the clock, counted nowhere else until it comes. ``unreadable``: rows whose time is NULL or
+    cannot be read, counted nowhere else.
+    """
+
+    late: int = 0
+    changed: int = 0
+    swept: int = 0
+    ahead: int = 0
+    unreadable: int = 0
+
+
+def usage_keys(connection: Connection) -> dict[int, UsageKey]:
+    """All keys by id."""
+    table = schema.usage_key
+    rows = connection.execute(select(table.c.id, table.c.source, table.c.key).order_by(table.c.id))
+    return {row.id: UsageKey.parse(row.source, row.key) for row in rows}
+
+
+def bucket_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
+    """Totals of the 15-minute buckets that begin in ``start ≤ bucket < end``, ordered."""
+    table = schema.usage_bucket
+    rows = connection.execute(
+        select(table)
+        .where(table.c.bucket >= start, table.c.bucket < end)
+        .order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet)
+    )
+    return [UsageTotal._make(total) for total in _joined(rows, 3)]
+
+
+def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
+    """Totals of the segments (business days, split where a price changes) that begin in ``start ≤ t < end``."""
+    table = schema.usage_segment
+    rows = connection.execute(
+        select(table)
+        .where(table.c.start >= start, table.c.start < end)
+        .order_by(table.c.source, table.c.start, table.c.key_id, table.c.facet)
+    )
+    return [UsageTotal._make(total) for total in _joined(rows, 3)]
+
+
+def customer_totals(connection: Connection, start: int, end: int) -> list[CustomerTotal]:
+    """Totals by customer of the segments that begin in ``start ≤ t < end``, ordered."""
+    table = schema.usage_day
+    rows = connection.execute(
+        select(table)
+        .where(table.c.start >= start, table.c.start < end)
+        .order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
+    )
+    return [CustomerTotal._make(total) for total in _joined(rows, 4)]
+
+
+def _joined(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[Any, ...]]:
+    """Facets put together again: rows that agree in their first ``width`` columns are one total."""
+    group: tuple[Any, ...] | None = None
+    requests = 0
+    measures: tuple[int, ...] = ()
+    for row in rows:
+        # Columns: the group, facet, requests, m0…m7. Measures of a facet come first, NULLs after them.
+        found = tuple(m for m in row[width + 2 :] if m is not None)
+        if row[:width] == group:
+            measures += found
+            continue
+        if group is not None:
+            yield *group, requests, measures
+        group, requests, measures = tuple(row[:width]), row[width + 1], found
+    if group is not None:
+        yield *group, requests, measures
+
+
+def active_users(connection: Connection, day_start: int, day_end: int) -> int:
+    """Distinct users with a succeeded row on the business days that begin in ``day_start ≤ t < day_end``."""
+    table = schema.active_user
+    found = connection.execute(
+        select(func.count(table.c.user_hash.distinct())).where(table.c.start >= day_start, table.c.start < day_end)
+    )
+    return int(found.scalar_one())
+
+
+def usage_counters(connection: Connection) -> list[UsageCounter]:
+    """All counters since the state began, ordered; without the gauge ``pending``."""
+    return [counter for counter in _counters(connection) if counter.metric != "pending"]
+
+
+def pending_requests(connection: Connection) -> dict[tuple[str, str], int]:
+    """``{(provider, model): requests that have no final status yet}``; those at 0 are there once they were more."""
+    return {(c.provider, c.model): c.value for c in _counters(connection) if c.metric == "pending"}
+
+
+def _counters(connection: Connection) -> list[UsageCounter]:
+    table = schema.usage_counter
+    rows = connection.execute(select(table).order_by(table.c.metric, table.c.provider, table.c.model, table.c.label))
+    return [UsageCounter(r.metric, r.provider, r.model, r.label, int(r.value)) for r in rows]
+
+
+def last_row(connection: Connection) -> dict[tuple[str, str], int]:
+    """``{(source, raw provider): time of its newest row}``, rows ahead of the clock left out."""
+    table = schema.cursor
+    rows = connection.execute(
+        select(table.c.source, table.c.value).where(table.c.name == "last_row").order_by(table.c.source)
+    )
+    return {
+        (row.source.removeprefix("usage/"), provider): int(at)
+        for row in rows
+        for provider, at in json.loads(row.value).items()
+    }
+
+
+def frozen_before(connection: Connection, source: str) -> int | None:
+    """History of the usage log ``source`` before this time is no longer read: the log has purged rows there."""
+    value = get_cursor(connection, source_name(source), "frozen_before")
+    return None if value is None else int(value)
+
+
+def reprice_pending(connection: Connection, source: str) -> bool:
+    """Whether a changed price book, time zone or mapping is still being rolled into the history of ``source``."""
+    return bool(json.loads(get_cursor(connection, source_name(source), "reroll") or "[]"))
+
+
+def findings(connection: Connection, source: str) -> UsageFindings:
+    """What polls of the usage log ``source`` found besides new rows."""
+    return UsageFindings(**json.loads(get_cursor(connection, source_name(source), "findings") or "{}"))
