@@ -1,0 +1,266 @@
+"""What happened in the simulated business, as plain facts: the scenario writes them, everything else is derived.
+
+The Stripe objects (``shapes_*.py``), the usage log (``usage_log.py``) and the oracle of the tests (``truth.py``) all
+come from these, never from the exporter's own rules. Times are seconds since the epoch in UTC, amounts are integers
+in minor units, signed as on the Stripe balance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Category = Literal[
+    "charge",
+    "refund",
+    "refund_failure",
+    "dispute",
+    "dispute_reversal",
+    "fee",
+    "payout",
+    "topup",
+    "other_adjustment",
+]
+"""``reporting_category`` of https://docs.stripe.com/reports/reporting-categories, as far as this business has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One row of the account's balance: ``amount`` and ``fee`` in the settlement ``currency``."""
+
+    id: str
+    at: int
+    category: Category
+    currency: str
+    amount: int
+    fee: int
+    source: str | None
+    available_on: int
+    description: str = ""
+    exchange_rate: str | None = None
+    """Settlement units per presentment unit, as a decimal string; None when nothing was converted."""
+
+    @property
+    def net(self) -> int:
+        return self.amount - self.fee
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    id: str
+    at: int
+    currency: str
+    delinquent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A payment or a failed attempt (``failure`` set, no transaction), in the customer's ``currency``."""
+
+    id: str
+    at: int
+    customer: str | None
+    currency: str
+    amount: int
+    transaction: str | None
+    payment_intent: str
+    description: str
+    product: str | None = None
+    """What was bought; not on the Stripe object, known to the oracle."""
+    failure: str | None = None
+    """Stripe's decline code, such as ``insufficient_funds``."""
+    refunded: int = 0
+    disputed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    id: str
+    at: int
+    charge: str
+    payment_intent: str
+    currency: str
+    amount: int
+    transaction: str | None
+    reason: str | None = None
+    status: str = "succeeded"
+    failure_transaction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    id: str
+    at: int
+    charge: str
+    payment_intent: str
+    currency: str
+    amount: int
+    transactions: tuple[str, ...]
+    reason: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    id: str
+    at: int
+    currency: str
+    amount: int
+    transaction: str
+    arrival: int
+
+
+@dataclass(frozen=True, slots=True)
+class Topup:
+    id: str
+    at: int
+    currency: str
+    amount: int
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    id: str
+    at: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """``monthly`` is what one unit is worth a month, in minor units, written down by hand: the oracle's own figure."""
+
+    id: str
+    at: int
+    product: str
+    currency: str
+    amount: int
+    interval: str | None
+    interval_count: int = 1
+    monthly: int = 0
+    nickname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    id: str
+    price: str
+    quantity: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription as it stands; each change makes a new one with the same id."""
+
+    id: str
+    at: int
+    customer: str
+    currency: str
+    status: str
+    items: tuple[Item, ...]
+    period_start: int
+    period_end: int
+    trial_start: int | None = None
+    trial_end: int | None = None
+    cancel_at_period_end: bool = False
+    canceled_at: int | None = None
+    ended_at: int | None = None
+    pause_collection: str | None = None
+    latest_invoice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    id: str
+    price: str
+    item: str | None
+    quantity: int
+    amount: int
+    start: int
+    end: int
+    proration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    id: str
+    at: int
+    customer: str
+    subscription: str | None
+    currency: str
+    status: str
+    lines: tuple[InvoiceLine, ...]
+    payment_intent: str | None
+    reason: str = "subscription_cycle"
+    paid_at: int | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(line.amount for line in self.lines)
+
+
+Snapshot = Subscription | Charge | Refund | Dispute | Customer | Payout | Invoice
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that Stripe announces; ``snapshot`` is the object as it was then."""
+
+    id: str
+    at: int
+    type: str
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One row of the usage log: one call to a provider. Quantities the provider does not bill by are None."""
+
+    id: str
+    at: int
+    updated: int
+    provider: str
+    model: str
+    operation: str
+    status: str
+    customer: str
+    user: str
+    job: str
+    product: str | None
+    cost: int | None
+    """What the provider asks for it, in 10⁻⁹ dollars; None: nobody wrote down a price. 0 when it is not billed."""
+    seconds: int | None = None
+    images: int | None = None
+    megapixels: str | None = None
+    characters: int | None = None
+    credits: int | None = None
+    units: str | None = None
+    resolution: str | None = None
+    audio: str | None = None
+    settles: str | None = None
+    """The status that a pending row will take."""
+    settles_at: int | None = None
+
+
+@dataclass(slots=True)
+class History:
+    """Everything up to ``now``, each list in order of time. Subscriptions stand as they are at ``now``."""
+
+    seed: int
+    start: int
+    now: int
+    products: list[Product] = field(default_factory=list)
+    prices: list[Price] = field(default_factory=list)
+    customers: list[Customer] = field(default_factory=list)
+    subscriptions: list[Subscription] = field(default_factory=list)
+    invoices: list[Invoice] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
+    refunds: list[Refund] = field(default_factory=list)
+    disputes: list[Dispute] = field(default_factory=list)
+    payouts: list[Payout] = field(default_factory=list)
+    topups: list[Topup] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    paid_out_by: dict[str, str] = field(default_factory=dict)
+    """Transaction id → the payout that carried it to the bank."""

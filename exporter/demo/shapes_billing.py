@@ -1,0 +1,388 @@
+"""Shapes of what is sold: customers, products, prices, subscriptions, invoices, events, the account itself.
+
+After Stripe's published fixtures (https://github.com/stripe/openapi, openapi/fixtures3.json, MIT), in the shape of
+API version 2026-10-28.endive: periods on the items, ``discounts[]``, ``parent`` and ``pricing`` on invoice lines.
+"""
+
+from __future__ import annotations
+
+from exporter.demo.shape import Shape
+from exporter.demo.shapes_money import ADDRESS
+
+PRODUCT = Shape(
+    {
+        "id": "<id>",
+        "object": "product",
+        "active": True,
+        "created": "<created>",
+        "default_price": None,
+        "description": None,
+        "images": [],
+        "livemode": "<livemode>",
+        "marketing_features": [],
+        "metadata": {},
+        "name": "<name>",
+        "package_dimensions": None,
+        "shippable": None,
+        "statement_descriptor": None,
+        "tax_code": None,
+        "type": "service",
+        "unit_label": None,
+        "updated": "<created>",
+        "url": None,
+    }
+)
+
+PRICE = Shape(
+    {
+        "id": "<id>",
+        "object": "price",
+        "active": True,
+        "billing_scheme": "per_unit",
+        "created": "<created>",
+        "currency": "<currency>",
+        "custom_unit_amount": None,
+        "livemode": "<livemode>",
+        "lookup_key": None,
+        "metadata": {},
+        "nickname": "<nickname>",
+        "product": "<product>",
+        "recurring": "<recurring>",
+        "tax_behavior": "unspecified",
+        "tiers_mode": None,
+        "transform_quantity": None,
+        "type": "<type>",
+        "unit_amount": "<unit_amount>",
+        "unit_amount_decimal": "<unit_amount_decimal>",
+    }
+)
+
+RECURRING = Shape(
+    {
+        "interval": "<interval>",
+        "interval_count": "<interval_count>",
+        "meter": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
+)
+
+PLAN = Shape(
+    {
+        "id": "<id>",
+        "object": "plan",
+        "active": True,
+        "amount": "<unit_amount>",
+        "amount_decimal": "<unit_amount_decimal>",
+        "billing_scheme": "per_unit",
+        "created": "<created>",
+        "currency": "<currency>",
+        "interval": "<interval>",
+        "interval_count": "<interval_count>",
+        "livemode": "<livemode>",
+        "metadata": {},
+        "meter": None,
+        "nickname": "<nickname>",
+        "product": "<product>",
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
+)
+
+CUSTOMER = Shape(
+    {
+        "id": "<id>",
+        "object": "customer",
+        "address": None,
+        "balance": 0,
+        "created": "<created>",
+        "currency": "<currency>",
+        "default_source": None,
+        "delinquent": "<delinquent>",
+        "description": None,
+        "discount": None,
+        "email": None,
+        "invoice_prefix": "<prefix>",
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "livemode": "<livemode>",
+        "metadata": {},
+        "name": None,
+        "next_invoice_sequence": 2,
+        "phone": None,
+        "preferred_locales": [],
+        "shipping": None,
+        "tax_exempt": "none",
+        "test_clock": None,
+    }
+)
+
+SUBSCRIPTION_ITEM = Shape(
+    {
+        "id": "<id>",
+        "object": "subscription_item",
+        "billing_thresholds": None,
+        "created": "<created>",
+        "current_period_end": "<period_end>",
+        "current_period_start": "<period_start>",
+        "discounts": [],
+        "metadata": {},
+        "plan": "<plan>",
+        "price": "<price>",
+        "quantity": "<quantity>",
+        "subscription": "<subscription>",
+        "tax_rates": [],
+    }
+)
+
+SUBSCRIPTION = Shape(
+    {
+        "id": "<id>",
+        "object": "subscription",
+        "application": None,
+        "application_fee_percent": None,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": "<anchor>",
+        "billing_cycle_anchor_config": None,
+        "billing_mode": {"flexible": None, "type": "classic"},
+        "billing_schedules": [],
+        "billing_thresholds": None,
+        "cancel_at": "<cancel_at>",
+        "cancel_at_period_end": "<cancel_at_period_end>",
+        "canceled_at": "<canceled_at>",
+        "cancellation_details": {"comment": None, "feedback": None, "reason": "<cancellation_reason>"},
+        "collection_method": "charge_automatically",
+        "created": "<created>",
+        "currency": "<currency>",
+        "customer": "<customer>",
+        "customer_account": None,
+        "days_until_due": None,
+        "default_payment_method": None,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": None,
+        "discounts": [],
+        "ended_at": "<ended_at>",
+        "invoice_settings": {
+            "account_tax_ids": None,
+            "custom_fields": None,
+            "description": None,
+            "footer": None,
+            "issuer": {"type": "self"},
+        },
+        "items": {
+            "object": "list",
+            "data": "<items>",
+            "has_more": "<items_more>",
+            "url": "<items_url>",
+        },
+        "latest_invoice": "<latest_invoice>",
+        "livemode": "<livemode>",
+        "managed_payments": None,
+        "metadata": {},
+        "next_pending_invoice_item_invoice": None,
+        "on_behalf_of": None,
+        "pause_collection": "<pause_collection>",
+        "payment_settings": {"payment_method_options": None, "save_default_payment_method": "off"},
+        "pending_invoice_item_interval": None,
+        "pending_setup_intent": None,
+        "pending_update": None,
+        "schedule": None,
+        "start_date": "<created>",
+        "status": "<status>",
+        "status_details": None,
+        "test_clock": None,
+        "transfer_data": None,
+        "trial_end": "<trial_end>",
+        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
+        "trial_start": "<trial_start>",
+    }
+)
+
+INVOICE_LINE = Shape(
+    {
+        "id": "<id>",
+        "object": "line_item",
+        "amount": "<amount>",
+        "currency": "<currency>",
+        "description": None,
+        "discount_amounts": [],
+        "discountable": "<discountable>",
+        "discounts": [],
+        "invoice": "<invoice>",
+        "livemode": "<livemode>",
+        "metadata": {},
+        "parent": "<parent>",
+        "period": {"end": "<end>", "start": "<start>"},
+        "pretax_credit_amounts": [],
+        "pricing": {
+            "price_details": {"price": "<price>", "product": "<product>"},
+            "type": "price_details",
+            "unit_amount_decimal": "<unit_amount_decimal>",
+        },
+        "quantity": "<quantity>",
+        "quantity_decimal": "<quantity_decimal>",
+        "subtotal": "<amount>",
+        "taxes": [],
+    }
+)
+
+LINE_PARENT = Shape(
+    {
+        "invoice_item_details": None,
+        "subscription_item_details": {
+            "invoice_item": None,
+            "proration": "<proration>",
+            "proration_details": {"credited_items": None},
+            "subscription": "<subscription>",
+            "subscription_item": "<item>",
+        },
+        "type": "subscription_item_details",
+    }
+)
+
+INVOICE = Shape(
+    {
+        "id": "<id>",
+        "object": "invoice",
+        "account_country": "US",
+        "account_name": "AI Studio Demo",
+        "account_tax_ids": None,
+        "amount_due": "<due>",
+        "amount_overpaid": 0,
+        "amount_paid": "<paid>",
+        "amount_remaining": "<remaining>",
+        "amount_shipping": 0,
+        "application": None,
+        "attempt_count": "<attempts>",
+        "attempted": True,
+        "auto_advance": False,
+        "automatic_tax": {
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "automatically_finalizes_at": None,
+        "billing_reason": "<reason>",
+        "collection_method": "charge_automatically",
+        "created": "<created>",
+        "currency": "<currency>",
+        "custom_fields": None,
+        "customer": "<customer>",
+        "customer_account": None,
+        "customer_address": ADDRESS,
+        "customer_email": None,
+        "customer_name": None,
+        "customer_phone": None,
+        "customer_shipping": None,
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+        "default_payment_method": None,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": None,
+        "discounts": [],
+        "due_date": None,
+        "effective_at": "<created>",
+        "ending_balance": 0,
+        "footer": None,
+        "from_invoice": None,
+        "hosted_invoice_url": None,
+        "invoice_pdf": None,
+        "issuer": {"type": "self"},
+        "last_finalization_error": None,
+        "latest_revision": None,
+        "lines": {"object": "list", "data": "<lines>", "has_more": "<lines_more>", "url": "<lines_url>"},
+        "livemode": "<livemode>",
+        "metadata": {},
+        "next_payment_attempt": None,
+        "number": "<number>",
+        "on_behalf_of": None,
+        "parent": "<parent>",
+        "payment_settings": {"default_mandate": None, "payment_method_options": None},
+        "period_end": "<created>",
+        "period_start": "<created>",
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "receipt_number": None,
+        "rendering": None,
+        "shipping_cost": None,
+        "shipping_details": None,
+        "starting_balance": 0,
+        "statement_descriptor": None,
+        "status": "<status>",
+        "status_transitions": {
+            "finalized_at": "<created>",
+            "marked_uncollectible_at": "<uncollectible_at>",
+            "paid_at": "<paid_at>",
+            "voided_at": None,
+        },
+        "subtotal": "<due>",
+        "subtotal_excluding_tax": "<due>",
+        "test_clock": None,
+        "total": "<due>",
+        "total_discount_amounts": [],
+        "total_excluding_tax": "<due>",
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+        "webhooks_delivered_at": "<created>",
+    }
+)
+
+INVOICE_PARENT = Shape(
+    {
+        "quote_details": None,
+        "subscription_details": {"metadata": {}, "subscription": "<subscription>"},
+        "type": "subscription_details",
+    }
+)
+
+EVENT = Shape(
+    {
+        "id": "<id>",
+        "object": "event",
+        "api_version": "2026-10-28.endive",
+        "created": "<created>",
+        "data": {"object": "<object>"},
+        "livemode": "<livemode>",
+        "pending_webhooks": 0,
+        "request": {"id": None, "idempotency_key": None},
+        "type": "<type>",
+    }
+)
+
+ACCOUNT = Shape(
+    {
+        "id": "<id>",
+        "object": "account",
+        "business_profile": {"mcc": "5734", "name": "AI Studio Demo", "url": None},
+        "business_type": "company",
+        "capabilities": {"card_payments": "active", "transfers": "active"},
+        "charges_enabled": True,
+        "controller": {"type": "account"},
+        "country": "US",
+        "created": "<created>",
+        "default_currency": "usd",
+        "details_submitted": True,
+        "email": None,
+        "metadata": {},
+        "payouts_enabled": True,
+        "settings": {
+            "dashboard": {"display_name": "AI Studio Demo", "timezone": "Etc/UTC"},
+            "payouts": {
+                "debit_negative_balances": True,
+                "schedule": {"delay_days": 2, "interval": "daily"},
+                "statement_descriptor": None,
+            },
+        },
+        "type": "standard",
+    }
+)
