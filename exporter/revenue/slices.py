@@ -1,0 +1,243 @@
+"""A long read in parallel: spans of ``created``, each read page by page by one thread, stored by one writer.
+
+Threads fetch and decode; the caller's thread alone writes. A page's rows and its slice's cursor are one transaction.
+An idle thread halves the slice with most time left, so a history whose density nobody knows is still read by all.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from exporter.revenue.client import Stopped
+from exporter.store.database import Store
+from exporter.store.slices import StoredSlice, load_slices, move_slice, split_slice
+
+log = logging.getLogger("exporter.revenue")
+
+PAGES_PER_COMMIT = 24
+PAGES_IN_FLIGHT = 4
+"""Pages per thread that may wait for the writer: bounds memory."""
+
+R = TypeVar("R")
+
+
+class Chunk(NamedTuple, Generic[R]):
+    """One page as the engine sees it: its rows, the id and ``created`` of its last, and whether more follow."""
+
+    rows: Sequence[R]
+    last_id: str | None
+    first_created: int | None
+    last_created: int | None
+    has_more: bool
+
+
+class Listing(Protocol[R]):
+    """What is read: a list of Stripe's with a ``created`` filter."""
+
+    def page(self, start: int, end: int | None, after: str | None) -> Chunk[R]:
+        """One page of the rows with ``start`` ≤ created < ``end``, after the row ``after``. Called from any thread."""
+
+    def store(self, connection: Connection, rows: Sequence[R]) -> None:
+        """Store rows that may be stored already."""
+
+
+@dataclass(eq=False)
+class _Slice:
+    start: int
+    end: int
+    after: str | None
+    reached: int | None
+    done: bool
+    taken: bool = False
+    page_seconds: int = 0  # time that a page of this slice spans, as last seen
+
+    @property
+    def left(self) -> int:
+        """Seconds of history still to be read."""
+        return 0 if self.done else max(0, (self.end if self.reached is None else self.reached) - self.start)
+
+
+class _Page(NamedTuple, Generic[R]):
+    slice: _Slice
+    rows: Sequence[R]
+    after: str | None
+    reached: int | None
+    done: bool
+
+
+class _Split(NamedTuple):
+    slice: _Slice
+    lower: _Slice
+    middle: int
+
+
+class SlicedRead(Generic[R]):
+    """One long read of ``source``; its slices are in the state. ``run`` returns when all of them are done."""
+
+    def __init__(
+        self,
+        store: Store,
+        source: str,
+        listing: Listing[R],
+        workers: int,
+        on_progress: Callable[[Connection, float], None],
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._listing = listing
+        self._workers = workers
+        self._on_progress = on_progress
+        self._lock = threading.Condition()
+        self._events: SimpleQueue[_Page[R] | _Split | None] = SimpleQueue()
+        self._room = threading.Semaphore(PAGES_IN_FLIGHT * workers)
+        self._error: BaseException | None = None
+        self._running = 0
+        with store.read() as connection:
+            stored = load_slices(connection, source)
+        self._slices = [_Slice(s.start, s.end, s.after, s.reached, s.done) for s in stored]
+        # What the state calls a slice: its start there, which lags behind a split until that is written.
+        self._stored_start = {slice_: slice_.start for slice_ in self._slices}
+
+    def run(self) -> int:
+        """Read until nothing is left, and return the rows read. Raises what a thread or the state raised.
+
+        Whatever was fetched before an error is stored, and the next run goes on from there.
+        """
+        threads = [
+            threading.Thread(target=self._work, name=f"stripe-{self._source}-{i}", daemon=True)
+            for i in range(self._workers)
+        ]
+        self._running = len(threads)
+        for thread in threads:
+            thread.start()
+        rows = 0
+        try:
+            while (batch := self._batch()) is not None:
+                rows += self._write(batch)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if self._error is not None:
+            raise self._error
+        return rows
+
+    def _batch(self) -> list[_Page[R] | _Split] | None:
+        """What the threads have brought since the last commit; None when they have all ended."""
+        batch: list[_Page[R] | _Split] = []
+        event = self._events.get()
+        while event is not None:
+            batch.append(event)
+            if len(batch) >= PAGES_PER_COMMIT:
+                return batch
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                return batch
+        if batch:
+            self._events.put(None)
+            return batch
+        return None
+
+    def _write(self, batch: list[_Page[R] | _Split]) -> int:
+        pages = [event for event in batch if isinstance(event, _Page)]
+        rows = [row for page in pages for row in page.rows]
+        with self._store.write() as connection:
+            if rows:
+                self._listing.store(connection, rows)
+            for event in batch:
+                start = self._stored_start[event.slice]
+                if isinstance(event, _Split):
+                    split_slice(connection, self._source, start, event.middle)
+                    self._stored_start[event.slice] = event.middle
+                    self._stored_start[event.lower] = start
+                else:
+                    move_slice(connection, self._source, start, event.after, event.reached, event.done)
+            self._on_progress(connection, self.progress())
+        for _ in pages:
+            self._room.release()
+        return len(rows)
+
+    def progress(self) -> float:
+        """Share of the history that has been read, 0…1, by time; empty years before the first row do not count."""
+        with self._lock:
+            slices = sorted(self._slices, key=lambda s: s.start)
+            while len(slices) > 1 and slices[0].done and slices[0].reached is None:
+                del slices[0]
+            total = slices[-1].end - slices[0].start if slices else 0
+            return 1.0 if total <= 0 else 1 - sum(slice_.left for slice_ in slices) / total
+
+    # --- in the threads ---
+
+    def _work(self) -> None:
+        try:
+            while (slice_ := self._take()) is not None:
+                while not slice_.done:
+                    self._room.acquire()
+                    if self._error is not None:
+                        return
+                    self._read_page(slice_)
+        except BaseException as error:  # noqa: BLE001  # handed to the caller's thread, whatever it is
+            self._fail(error)
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._events.put(None)
+
+    def _read_page(self, slice_: _Slice) -> None:
+        start = slice_.start
+        chunk = self._listing.page(start, slice_.end, slice_.after)
+        with self._lock:
+            # A split while the page was on its way may have given its tail to another slice; ids make that harmless.
+            below = chunk.last_created is not None and chunk.last_created < slice_.start
+            slice_.done = below or not chunk.has_more or chunk.last_id is None
+            if chunk.last_created is not None and chunk.first_created is not None:
+                slice_.page_seconds = max(1, chunk.first_created - chunk.last_created)
+                slice_.after, slice_.reached = chunk.last_id, max(chunk.last_created, slice_.start)
+            self._events.put(_Page(slice_, chunk.rows, slice_.after, slice_.reached, slice_.done))
+            self._lock.notify_all()
+
+    def _take(self) -> _Slice | None:
+        """A slice to read: one that nobody reads, else the lower half of the one with most time left."""
+        with self._lock:
+            while self._error is None:
+                free = [slice_ for slice_ in self._slices if not slice_.done and not slice_.taken]
+                if free:
+                    slice_ = max(free, key=lambda s: s.left)
+                    slice_.taken = True
+                    return slice_
+                busy = [slice_ for slice_ in self._slices if not slice_.done]
+                if not busy:
+                    return None
+                # Worth it only when each half is more than a page.
+                widest = max(busy, key=lambda s: s.left - 2 * s.page_seconds)
+                if widest.left > max(2 * widest.page_seconds, 60):
+                    return self._split(widest)
+                self._lock.wait()
+            return None
+
+    def _split(self, upper: _Slice) -> _Slice:
+        middle = upper.start + upper.left // 2
+        lower = _Slice(upper.start, middle, None, None, False, True, upper.page_seconds)
+        upper.start = middle
+        self._slices.append(lower)
+        self._events.put(_Split(upper, lower, middle))
+        return lower
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self._error is None or isinstance(self._error, Stopped):
+                self._error = error
+            self._lock.notify_all()
+        for _ in range(self._workers):
+            self._room.release()
+
+
+__all__ = ["Chunk", "Listing", "SlicedRead", "StoredSlice"]

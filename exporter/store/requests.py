@@ -1,0 +1,48 @@
+"""How often Stripe was asked: a counter per endpoint and answer, and the reads of the last 30 days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, func, select, text
+
+from exporter.store import schema
+
+_ADD = """
+INSERT INTO stripe_request (account, hour, endpoint, code, requests) VALUES (:account, :hour, :endpoint, :code, :requests)
+ON CONFLICT (account, hour, endpoint, code) DO UPDATE SET requests = stripe_request.requests + excluded.requests"""
+
+
+def add_requests(connection: Connection, account: str, counts: Mapping[tuple[int, str, str], int]) -> None:
+    """Add ``{(start of the UTC hour, endpoint, HTTP status or "error"): requests}``."""
+    values = [
+        {"account": account, "hour": hour, "endpoint": endpoint, "code": code, "requests": requests}
+        for (hour, endpoint, code), requests in counts.items()
+    ]
+    if values:
+        connection.execute(text(_ADD), values)
+
+
+def request_counts(connection: Connection) -> dict[tuple[str, str, str], int]:
+    """``{(account, endpoint, code): requests since the state began}``."""
+    table = schema.stripe_request
+    keys = (table.c.account, table.c.endpoint, table.c.code)
+    query = select(*keys, func.sum(table.c.requests)).group_by(*keys).order_by(*keys)
+    return {(account, endpoint, code): int(n) for account, endpoint, code, n in connection.execute(query)}
+
+
+def reads_since(connection: Connection, account: str, start: int) -> int:
+    """Requests in the hours from ``start`` on."""
+    table = schema.stripe_request
+    query = select(func.sum(table.c.requests)).where(table.c.account == account, table.c.hour >= start)
+    return int(connection.execute(query).scalar_one() or 0)
+
+
+def fold_requests(connection: Connection, account: str, before: int) -> None:
+    """Merge the hours before ``before`` into one, so that the counter keeps its value and the table its size."""
+    table = schema.stripe_request
+    old = (table.c.account == account, table.c.hour > 0, table.c.hour < before)
+    keys = (table.c.endpoint, table.c.code)
+    sums = connection.execute(select(*keys, func.sum(table.c.requests)).where(*old).group_by(*keys)).all()
+    connection.execute(table.delete().where(*old))
+    add_requests(connection, account, {(0, endpoint, code): int(n) for endpoint, code, n in sums})
