@@ -210,6 +210,9 @@ gauge margin_usage_frozen_before_timestamp_seconds{source}
 gauge margin_usage_rows_ahead{source}
     Usage rows dated over 5 minutes ahead of the clock. They count when their time comes. @usage
 
+gauge margin_usage_rows_unreadable{source}
+    Usage rows whose time is missing or cannot be read. They are in no figure, and margin_figures_complete is 0. @usage
+
 counter margin_usage_rows_changed_total{source,cause}
     Usage rows found added to or changed in history already read, by cause: late (inside the re-read window), updated
     (told by the updated-at column), recheck (found by the sweep through older days). @usage

@@ -1,0 +1,221 @@
+"""Figures: revenue, cost and margin of one window. One pure function, called by all who show a number.
+
+The live snapshot, reports, backfill and forecast all call ``figures``, so that they cannot disagree. It reads no clock,
+no file and no database; money is ``Decimal`` in major units of the reporting currency once joined, and integers in
+minor units of the settlement currency before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+
+from exporter.clock import day_of
+from exporter.config import Settings
+from exporter.margin.cash import Cash, CashKey, fold_cash
+from exporter.margin.ledger import Ledger, cut, ledger_source
+from exporter.margin.usage import Cost, Pricing, cost_of
+from exporter.margin.windows import Window
+from exporter.money import major, round_half_up
+
+BASES = ("cash", "mrr")
+"""The values of the ``basis`` label. ``mrr`` exists for the window ``30d`` only."""
+
+
+@dataclass(frozen=True)
+class Mrr:
+    """Monthly recurring revenue. ``by_product`` and ``past_due`` in minor units of their own currency; ``reporting``
+    in major units of the reporting currency, None while a currency has no rate today."""
+
+    by_product: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    past_due: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    excluded: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    missing_fx: frozenset[str] = frozenset()
+    reporting: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of one window. A figure that is not known is missing, never 0.
+
+    ``cash`` by (account, settlement currency), in minor units. ``revenue``, ``gross_profit``, ``margin_ratio``,
+    ``complete`` and ``as_of`` by basis. ``cost`` by (provider, model), ``components`` by component; ``unpriced``
+    requests by (provider, reason). ``margin_ratio`` is missing where revenue ≤ 0.
+    """
+
+    window: Window
+    cash: Mapping[tuple[str, str], Cash]
+    revenue: Mapping[str, Decimal]
+    cost: Mapping[tuple[str, str], Decimal] | None
+    components: Mapping[str, Decimal]
+    gross_profit: Mapping[str, Decimal]
+    margin_ratio: Mapping[str, Decimal]
+    complete: Mapping[str, bool]
+    as_of: Mapping[str, float]
+    unpriced: Mapping[tuple[str, str], int] | None
+    coverage: Decimal | None
+    missing_fx: frozenset[str]
+    active_users: int | None
+
+
+def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, window: Window) -> Figures:
+    """Figures of ``window`` as known at ``at`` (seconds since the epoch)."""
+    cash_known = ledger.joint(ledger.sources.ledger) is not None
+    usage_known = ledger.joint(ledger.sources.usage) is not None
+    days = fold_cash(ledger.cash_in(window.start, window.end), settings.zone)
+    money = _join(days, settings) if cash_known else None
+    cost = _cost(ledger, pricing, settings, window, window.end) if usage_known else None
+
+    revenue: dict[str, Decimal] = {}
+    profit: dict[str, Decimal] = {}
+    ratio: dict[str, Decimal] = {}
+    complete: dict[str, bool] = {}
+    as_of: dict[str, float] = {}
+    missing_fx = set(cost.missing_fx if cost else ()) | set(money.missing_fx if money else ())
+    if money and money.whole:
+        revenue["cash"] = money.net_sales
+    mrr = mrr_of(ledger, settings, at) if window.name == "30d" else None
+    if mrr is not None:
+        missing_fx |= mrr.missing_fx
+        if mrr.reporting is not None:
+            revenue["mrr"] = run_rate_30d(mrr.reporting)
+
+    for basis in BASES:
+        needs = ledger.sources.cash if basis == "cash" else ledger.sources.all
+        older = ledger.joint(needs)
+        if older is None or (basis == "mrr" and mrr is None):
+            continue
+        end = min(window.end, cut(older))
+        if end <= window.start:
+            continue  # the older source has not reached this window: no joint figure yet
+        as_of[basis] = older
+        joint_money, joint_cost = money, cost
+        if end < window.end:
+            joint_money = _join(fold_cash(ledger.cash_in(window.start, end), settings.zone), settings)
+            joint_cost = _cost(ledger, pricing, settings, window, end)
+        assert joint_money is not None and joint_cost is not None  # noqa: PT018 - their sources are known here
+        complete[basis] = (
+            joint_money.whole
+            and joint_money.unknown_rows == 0
+            and joint_cost.complete
+            and ledger.unreadable_rows == 0
+            and (mrr is None or basis != "mrr" or (mrr.reporting is not None and not mrr.excluded))
+        )
+        income = joint_money.net_sales if basis == "cash" else revenue.get("mrr")
+        if income is None or not joint_money.whole or joint_cost.missing_fx:
+            continue
+        profit[basis] = income - joint_cost.total - joint_money.fees - joint_money.payout_fees
+        if income > 0:
+            ratio[basis] = profit[basis] / income
+
+    components: dict[str, Decimal] = {}
+    if cost is not None and not cost.missing_fx:
+        components["usage"] = cost.total
+    if money is not None and money.whole:
+        components["fees"] = money.fees
+        components["payout_fees"] = money.payout_fees
+    return Figures(
+        window=window,
+        cash=_by_account(days, ledger),
+        revenue=revenue,
+        cost=cost.by_model if cost else None,
+        components=components,
+        gross_profit=profit,
+        margin_ratio=ratio,
+        complete=complete,
+        as_of=as_of,
+        unpriced=cost.unpriced if cost else None,
+        coverage=cost.coverage if cost else None,
+        missing_fx=frozenset(missing_fx),
+        active_users=ledger.active.get(window.name) if usage_known else None,
+    )
+
+
+def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
+    """MRR as known at ``at``; None until every account's subscriptions have been read.
+
+    Summed per currency first and converted once per currency, at today's rate: three times 3333 EUR at 1.08 is
+    10799 cents, not 3 × 3600 = 10800.
+    """
+    if ledger.joint(ledger.sources.subscriptions) is None:
+        return None
+    by_product: dict[tuple[str, str, str], int] = {}
+    past_due: dict[tuple[str, str, str], int] = {}
+    excluded: dict[tuple[str, str], int] = {}
+    by_currency: dict[str, int] = {}
+    for item in ledger.mrr:
+        if item.excluded is not None:
+            reason = (item.account, item.excluded)
+            excluded[reason] = excluded.get(reason, 0) + item.items
+            continue
+        key = (item.account, item.product, item.currency)
+        by_product[key] = by_product.get(key, 0) + item.mrr
+        if item.status == "past_due":
+            past_due[key] = past_due.get(key, 0) + item.mrr
+        by_currency[item.currency] = by_currency.get(item.currency, 0) + item.mrr
+    today = day_of(at, settings.zone)
+    rates = {currency: settings.fx.rate(currency, today) for currency in by_currency}
+    missing = frozenset(currency for currency, rate in rates.items() if rate is None)
+    reporting = None
+    if not missing:
+        reporting = Decimal(0)
+        for currency, amount in by_currency.items():
+            reporting += _to_minor(major(amount, currency) * (rates[currency] or 0), settings)
+    return Mrr(by_product, past_due, excluded, missing, reporting)
+
+
+def _to_minor(amount: Decimal, settings: Settings) -> Decimal:
+    """Rounded half up to the reporting currency's minor unit, still in major units."""
+    unit = major(1, settings.reporting_currency)
+    return round_half_up(Fraction(amount / unit)) * unit
+
+
+def run_rate_30d(mrr: Decimal) -> Decimal:
+    """Revenue of 30 days at today's run rate: MRR × 12 × 30/365."""
+    return mrr * 12 * 30 / 365
+
+
+@dataclass
+class _Joined:
+    """Cash of a window in the reporting currency; ``whole`` is False when a row's currency has no rate on its day."""
+
+    net_sales: Decimal = Decimal(0)
+    fees: Decimal = Decimal(0)
+    payout_fees: Decimal = Decimal(0)
+    unknown_rows: int = 0
+    missing_fx: set[str] = field(default_factory=set)
+
+    @property
+    def whole(self) -> bool:
+        return not self.missing_fx
+
+
+def _join(days: Mapping[CashKey, Cash], settings: Settings) -> _Joined:
+    joined = _Joined()
+    for key, cash in days.items():
+        joined.unknown_rows += cash.unknown_rows
+        rate = settings.fx.rate(key.currency, key.day)
+        if rate is None:
+            joined.missing_fx.add(key.currency)
+            continue
+        joined.net_sales += major(cash.net_sales, key.currency) * rate
+        joined.fees += major(cash.fees, key.currency) * rate
+        joined.payout_fees += major(cash.payout_fees, key.currency) * rate
+    return joined
+
+
+def _by_account(days: Mapping[CashKey, Cash], ledger: Ledger) -> dict[tuple[str, str], Cash]:
+    """Cash of a window by (account, currency), for the accounts whose ledger may be used.
+
+    A currency that the account has ever held is there with 0: it is known that nothing happened.
+    """
+    accounts = {held: Cash() for held in ledger.currencies}
+    for key, cash in days.items():
+        accounts.setdefault((key.account, key.currency), Cash()).merge(cash)
+    return {held: cash for held, cash in accounts.items() if ledger_source(held[0]) in ledger.as_of}
+
+
+def _cost(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Cost:
+    return cost_of(ledger.usage_in(window.start, end, settings.zone), ledger.keys, pricing, settings.fx, settings.zone)

@@ -1,0 +1,190 @@
+"""What figures are made from: one consistent reading of the state, as plain data."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from exporter.clock import BUCKET, bucket_of, day_starts
+from exporter.config import Settings
+from exporter.margin.windows import Window
+from exporter.store.ledger import LedgerTotal, currencies, ledger_totals
+from exporter.store.sources import SourceStatus
+from exporter.store.subscriptions import MrrTotal, mrr_totals
+from exporter.store.usage import UsageKey, UsageTotal, active_users, bucket_totals, findings, segment_totals, usage_keys
+
+
+def ledger_source(account: str) -> str:
+    """Name of the source that reads an account's cash ledger."""
+    return f"stripe/{account}/ledger"
+
+
+def subscriptions_source(account: str) -> str:
+    """Name of the source that reads an account's subscriptions."""
+    return f"stripe/{account}/subscriptions"
+
+
+def usage_source(name: str) -> str:
+    """Name of the source that reads a usage log."""
+    return f"usage/{name}"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Names of the configured sources, by what they bring: a source that was never read must be missed, too."""
+
+    ledger: tuple[str, ...]
+    subscriptions: tuple[str, ...]
+    usage: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Sources:
+        """The sources that ``margin.yaml`` names."""
+        return cls(
+            ledger=tuple(ledger_source(account.name) for account in settings.accounts),
+            subscriptions=tuple(subscriptions_source(account.name) for account in settings.accounts),
+            usage=tuple(usage_source(usage.name) for usage in settings.usage),
+        )
+
+    @property
+    def cash(self) -> tuple[str, ...]:
+        """What joined figures on the cash basis need."""
+        return (*self.ledger, *self.usage)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.ledger, *self.subscriptions, *self.usage)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One reading of the state, enough for the windows it was read for.
+
+    ``as_of`` holds, for each source that may be used, the time its data is from; a source that was never read whole
+    or is stale is missing there. ``cash`` is ordered by bucket. ``segments`` are whole business days (split where a
+    price changes), ``buckets`` the 15-minute edges of windows. ``active`` holds distinct users by window.
+    ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window.
+    """
+
+    sources: Sources
+    as_of: Mapping[str, float]
+    cash: Sequence[LedgerTotal]
+    currencies: frozenset[tuple[str, str]]
+    mrr: Sequence[MrrTotal]
+    keys: Mapping[int, UsageKey]
+    segments: Sequence[UsageTotal]
+    buckets: Sequence[UsageTotal]
+    active: Mapping[str, int]
+    unreadable_rows: int
+
+    def joint(self, names: Iterable[str]) -> float | None:
+        """The time of the oldest of the sources, or None when one of them may not be used."""
+        times = [self.as_of.get(name) for name in names]
+        return None if None in times or not times else min(time for time in times if time is not None)
+
+    def usage_in(self, start: int, end: int, zone: ZoneInfo) -> Iterator[UsageTotal]:
+        """Usage totals of ``[start, end)``: segments of whole business days, buckets of the days at its edges."""
+        parts = split(start, end, zone)
+        yield from _between(self.segments, *parts.days)
+        for low, high in parts.edges:
+            yield from _between(self.buckets, low, high)
+
+    def cash_in(self, start: int, end: int) -> Sequence[LedgerTotal]:
+        """Ledger totals with ``start ≤ bucket < end``."""
+        low = bisect_left(self.cash, start, key=lambda total: total.bucket)
+        high = bisect_left(self.cash, end, key=lambda total: total.bucket)
+        return self.cash[low:high]
+
+
+def _between(totals: Sequence[UsageTotal], low: int, high: int) -> Sequence[UsageTotal]:
+    """Of totals in order of time, those with ``low ≤ start < high``."""
+    return totals[bisect_left(totals, low, key=_start) : bisect_left(totals, high, key=_start)]
+
+
+def _start(total: UsageTotal) -> int:
+    return total.start
+
+
+def cut(as_of: float) -> int:
+    """Where joined figures end: with the 15-minute bucket of the older source's time, on both sides alike."""
+    return bucket_of(int(as_of)) + BUCKET
+
+
+class Parts(NamedTuple):
+    """A span as its whole business days ``[start, end)``, and what is left at its edges."""
+
+    days: tuple[int, int]
+    edges: tuple[tuple[int, int], ...]
+
+
+def split(start: int, end: int, zone: ZoneInfo) -> Parts:
+    """``[start, end)`` as whole business days and edges. Days are whole segments, wherever prices split them."""
+    midnights = [at for at in day_starts(start, end + 1, zone) if start <= at <= end]
+    if not midnights:
+        return Parts((start, start), ((start, end),) if start < end else ())
+    first, last = midnights[0], midnights[-1]
+    return Parts((first, last), tuple(edge for edge in ((start, first), (last, end)) if edge[0] < edge[1]))
+
+
+def usable(status: Mapping[str, SourceStatus], sources: Sources, at: float | None) -> dict[str, float]:
+    """The time of each source's data, for the sources that may be used.
+
+    With ``at`` (live figures) stale sources are left out; without (reports of the past) those read whole once remain.
+    """
+    return {
+        name: found.data_at
+        for name in sources.all
+        if (found := status.get(name)) is not None
+        and found.complete_at is not None
+        and found.data_at is not None
+        and (at is None or found.fresh(at))
+    }
+
+
+def read_ledger(
+    connection: Connection,
+    sources: Sources,
+    as_of: Mapping[str, float],
+    windows: Sequence[Window],
+    zone: ZoneInfo,
+) -> Ledger:
+    """Read what ``figures`` needs for ``windows``, in the caller's transaction."""
+    start = min(window.start for window in windows)
+    end = max(window.end for window in windows)
+    edges: set[tuple[int, int]] = set()
+    for window in windows:
+        for stop in {window.end, *(min(window.end, cut(time)) for time in as_of.values())}:
+            edges.update(split(window.start, stop, zone).edges)
+    buckets = [total for low, high in _merge(edges) for total in bucket_totals(connection, low, high)]
+    return Ledger(
+        sources=sources,
+        as_of=as_of,
+        cash=ledger_totals(connection, start, end),
+        currencies=currencies(connection),
+        mrr=mrr_totals(connection),
+        keys=usage_keys(connection),
+        segments=sorted(segment_totals(connection, start, end), key=_start),
+        buckets=sorted(buckets, key=_start),
+        active={
+            window.name: active_users(connection, day_starts(window.start, window.end, zone)[0], window.end)
+            for window in windows
+            if window.start < window.end
+        },
+        unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
+    )
+
+
+def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Overlapping spans joined, so that no bucket is read twice."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return merged

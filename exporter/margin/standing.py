@@ -1,0 +1,68 @@
+"""What stands at a moment, apart from any window: balances, counters, subscriptions, pending usage, sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from exporter.config import Settings
+from exporter.revenue.allowance import Allowance, read_allowance, request_counts
+from exporter.store import ledger, sources, subscriptions, usage
+
+
+@dataclass(frozen=True)
+class UsageLog:
+    """One usage log: before when its history is frozen, whether it is being re-rolled, what polls found."""
+
+    frozen_before: int | None
+    reprice_pending: bool
+    findings: usage.UsageFindings
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One reading of all that has no window. Amounts are minor units, usage quantities and costs scaled integers."""
+
+    status: Mapping[str, sources.SourceStatus]
+    errors: Mapping[tuple[str, str], int]
+    ledger_sums: Sequence[ledger.LedgerSum]
+    balances: Sequence[ledger.StripeBalance]
+    last_transaction: Mapping[str, int]
+    inconsistent_rows: Mapping[str, int]
+    subscriptions: Mapping[tuple[str, str], int]
+    subscribers: Mapping[str, int]
+    requests: Mapping[tuple[str, str, str], int]
+    allowance: Mapping[str, Allowance]
+    usage_counters: Sequence[usage.UsageCounter]
+    pending: Mapping[tuple[str, str], int]
+    last_row: Mapping[tuple[str, str], int]
+    logs: Mapping[str, UsageLog]
+
+
+def read_standing(connection: Connection, settings: Settings, at: int) -> Standing:
+    """Read it in the caller's transaction, so that it agrees with the windows read there."""
+    return Standing(
+        status=sources.statuses(connection),
+        errors=sources.errors(connection),
+        ledger_sums=ledger.ledger_sums(connection),
+        balances=ledger.balances(connection),
+        last_transaction=ledger.last_transaction(connection),
+        inconsistent_rows=ledger.inconsistent_rows(connection),
+        subscriptions=subscriptions.subscription_counts(connection),
+        subscribers=subscriptions.subscriber_counts(connection),
+        requests=request_counts(connection),
+        allowance=read_allowance(connection, at),
+        usage_counters=usage.usage_counters(connection),
+        pending=usage.pending_requests(connection),
+        last_row=usage.last_row(connection),
+        logs={
+            log.name: UsageLog(
+                usage.frozen_before(connection, log.name),
+                usage.reprice_pending(connection, log.name),
+                usage.findings(connection, log.name),
+            )
+            for log in settings.usage
+        },
+    )

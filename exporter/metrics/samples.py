@@ -1,0 +1,247 @@
+"""Figures → samples: the one place where exact numbers become floats.
+
+Nothing is decided here but what is shown: a figure that is missing gives no sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+
+from exporter.clock import day_of, day_start
+from exporter.config import Settings
+from exporter.margin.figures import Figures, Mrr
+from exporter.margin.ledger import Ledger, ledger_source, subscriptions_source, usage_source
+from exporter.margin.standing import Standing
+from exporter.margin.usage import Pricing
+from exporter.metrics.catalogue import Sample
+from exporter.money import COST_SCALE, QUANTITY_SCALE, major
+from exporter.revenue.categories import kind_of
+
+PRODUCTS = 100
+"""Products with series of their own; the rest of each currency is summed in ``product="other"``."""
+
+
+def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
+    """Series of one window. ``currency`` is the reporting currency."""
+    window = figures.window.name
+    for (account, settled), cash in figures.cash.items():
+        labels = (account, settled, window)
+        yield _money("margin_gross_volume_amount", labels, cash.gross_volume, settled)
+        yield _money("margin_refunds_amount", labels, cash.refunds, settled)
+        yield _money("margin_disputes_amount", labels, cash.disputes, settled)
+        yield _money("margin_processing_fees_amount", labels, cash.fees, settled)
+    for (provider, model), amount in (figures.cost or {}).items():
+        yield _decimal("margin_cost_amount", (provider, model, window, currency), amount)
+    for component, amount in figures.components.items():
+        yield _decimal("margin_cost_component_amount", (component, window, currency), amount)
+    for basis, amount in figures.revenue.items():
+        yield _decimal("margin_revenue_amount", (basis, window, currency), amount)
+    for basis, amount in figures.gross_profit.items():
+        yield _decimal("margin_gross_profit_amount", (basis, window, currency), amount)
+    for basis, ratio in figures.margin_ratio.items():
+        yield _decimal("margin_gross_margin_ratio", (basis, window), ratio)
+    for basis, complete in figures.complete.items():
+        yield Sample("margin_figures_complete", (basis, window), float(complete))
+    for basis, time in figures.as_of.items():
+        yield Sample("margin_figures_as_of_timestamp_seconds", (basis, window), float(time))
+    for (provider, reason), requests in (figures.unpriced or {}).items():
+        yield Sample("margin_unpriced_requests", (provider, reason, window), float(requests))
+    if figures.coverage is not None:
+        yield _decimal("margin_cost_coverage_ratio", (window,), figures.coverage)
+    for missing in figures.missing_fx:
+        yield Sample("margin_fx_missing", (missing, window), 1.0)
+    if figures.active_users is not None:
+        yield Sample("margin_active_users", (window,), float(figures.active_users))
+
+
+def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
+    """Series of the run rate now."""
+    shown = _largest_products(mrr.by_product)
+    for name, amounts in (("margin_mrr_amount", mrr.by_product), ("margin_past_due_mrr_amount", mrr.past_due)):
+        capped: dict[tuple[str, str, str], int] = {}
+        for (account, product, own), amount in amounts.items():
+            label = (account, product if product in shown else "other", own)
+            capped[label] = capped.get(label, 0) + amount
+        for labels, amount in capped.items():
+            yield _money(name, labels, amount, labels[2])
+    for (account, reason), items in mrr.excluded.items():
+        yield Sample("margin_mrr_excluded_subscriptions", (account, reason), float(items))
+    if mrr.reporting is not None:
+        yield _decimal("margin_mrr_reporting_amount", (currency,), mrr.reporting)
+        yield _decimal("margin_arr_amount", (currency,), mrr.reporting * 12)
+
+
+def _largest_products(by_product: Mapping[tuple[str, str, str], int]) -> frozenset[str]:
+    amounts: dict[str, int] = {}
+    for (_, product, _), amount in by_product.items():
+        amounts[product] = amounts.get(product, 0) + amount
+    ranked = sorted(amounts, key=lambda product: (-amounts[product], product))
+    return frozenset(ranked[:PRODUCTS])
+
+
+def standing_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
+    """Series without a window: balances, counters, subscriptions, pending usage, sources."""
+    yield from _ledger_samples(standing, ledger)
+    yield from _counter_samples(standing)
+    for (account, status), count in standing.subscriptions.items():
+        if subscriptions_source(account) in ledger.as_of:
+            yield Sample("margin_subscriptions", (account, status), float(count))
+    for name in ledger.sources.subscriptions:
+        account = name.split("/")[1]
+        if name in ledger.as_of:
+            yield Sample("margin_subscribers", (account,), float(standing.subscribers.get(account, 0)))
+            trials = standing.subscriptions.get((account, "trialing"), 0)
+            yield Sample("margin_trials", (account,), float(trials))
+    yield from _source_samples(standing, ledger)
+
+
+def _ledger_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
+    net: dict[tuple[str, str, str], int] = {}
+    for row in standing.ledger_sums:
+        key = (row.account, row.currency, row.category)
+        net[key] = net.get(key, 0) + row.net
+    for labels, amount in net.items():
+        if ledger_source(labels[0]) in ledger.as_of:
+            yield _money("margin_ledger_net_amount", labels, amount, labels[1])
+    for balance in standing.balances:
+        if ledger_source(balance.account) not in ledger.as_of:
+            continue
+        held = (balance.account, balance.currency)
+        yield _money("margin_stripe_balance_amount", (*held, "available"), balance.available, balance.currency)
+        yield _money("margin_stripe_balance_amount", (*held, "pending"), balance.pending, balance.currency)
+        if balance.drift is not None:
+            yield _money("margin_ledger_drift_amount", held, balance.drift, balance.currency)
+    for account, created in standing.last_transaction.items():
+        yield Sample("margin_ledger_last_transaction_timestamp_seconds", (account,), float(created))
+
+
+def _counter_samples(standing: Standing) -> Iterator[Sample]:
+    """Counters since the ledger began: shown once it has been read whole, and also while the source is stale.
+
+    Each adds rows of its own sign only, so that it never falls; rows of the opposite sign are counted apart.
+    """
+    whole = {name for name, status in standing.status.items() if status.complete_at is not None}
+    counters: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    def add(name: str, labels: tuple[str, ...], amount: int) -> None:
+        counters[name, labels] = counters.get((name, labels), 0) + amount
+
+    for row in standing.ledger_sums:
+        if ledger_source(row.account) not in whole:
+            continue
+        held = (row.account, row.currency)
+        kind = kind_of(row.category)
+        # What the counter counts as its own sign: charges come in, refunds, disputes and fees go out.
+        of = {"gross": "gross_volume", "refund": "refunds", "dispute": "disputes", "fee": "processing_fees"}.get(kind)
+        if of is not None:
+            own = row.negative == (kind != "gross")
+            name = f"margin_{of}_amount_total" if own else "margin_ledger_reversals_amount_total"
+            add(name, held if own else (*held, of), abs(row.amount))
+            if kind == "gross" and own:
+                add("margin_charges_total", held, row.rows)
+        if kind != "payout":
+            add("margin_processing_fees_amount_total", held, row.fee - row.fee_negative)
+            if row.fee_negative:
+                add("margin_ledger_reversals_amount_total", (*held, "processing_fees"), -row.fee_negative)
+    for (name, labels), amount in counters.items():
+        if name == "margin_charges_total":
+            yield Sample(name, labels, float(amount))
+        else:
+            yield _money(name, labels, amount, labels[1])
+    for account, rows in standing.inconsistent_rows.items():
+        yield Sample("margin_ledger_inconsistent_rows_total", (account,), float(rows))
+
+
+def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int) -> Iterator[Sample]:
+    """Counters and state of the usage logs, and what the price book says of itself."""
+    book = pricing.book
+    whole = all((found := standing.status.get(name)) and found.complete_at is not None for name in ledger.sources.usage)
+    for counter in standing.usage_counters if whole else ():
+        labels = (counter.provider, counter.model, counter.label)
+        if counter.metric == "requests":
+            yield Sample("margin_usage_requests_total", labels, float(counter.value))
+        elif counter.metric == "quantity":
+            yield Sample("margin_usage_quantity_total", labels, _scaled(counter.value, QUANTITY_SCALE))
+        elif counter.metric == "cost":
+            yield Sample("margin_usage_cost_amount_total", labels, _scaled(counter.value, COST_SCALE))
+        else:
+            direction = counter.metric.removeprefix("restatement_")
+            amount = _scaled(counter.value, COST_SCALE)
+            yield Sample("margin_usage_cost_restatements_amount_total", (*labels, direction), amount)
+    pending: dict[str, int] = {}
+    for (provider, _model), requests in standing.pending.items():
+        pending[provider] = pending.get(provider, 0) + requests
+    for provider, requests in pending.items():
+        yield Sample("margin_usage_requests_pending", (provider,), float(requests))
+    newest: dict[str, int] = {}
+    for (_source, raw), row_at in standing.last_row.items():
+        provider = book.provider_label(raw)
+        newest[provider] = max(newest.get(provider, 0), row_at)
+    for provider, row_at in newest.items():
+        yield Sample("margin_usage_last_row_timestamp_seconds", (provider,), float(row_at))
+    for name, log in standing.logs.items():
+        source = usage_source(name)
+        if log.frozen_before is not None:
+            yield Sample("margin_usage_frozen_before_timestamp_seconds", (source,), float(log.frozen_before))
+        found = log.findings
+        yield Sample("margin_usage_rows_ahead", (source,), float(found.ahead))
+        yield Sample("margin_usage_rows_unreadable", (source,), float(found.unreadable))
+        for cause, rows in (("late", found.late), ("updated", found.changed), ("recheck", found.swept)):
+            yield Sample("margin_usage_rows_changed_total", (source, cause), float(rows))
+    reprice = any(log.reprice_pending for log in standing.logs.values())
+    for provider in book.providers:
+        yield Sample("margin_cost_reprice_pending", (provider,), float(reprice))
+    yield Sample("margin_pricing_info", (book.text_hash,), 1.0)
+    for checked in book.checked(at):
+        if checked.at is not None:
+            labels = (checked.provider, checked.model)
+            yield Sample("margin_price_checked_timestamp_seconds", labels, float(checked.at))
+
+
+def _source_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
+    for name in ledger.sources.all:
+        status = standing.status.get(name)
+        yield Sample("margin_source_up", (name,), float(status is not None and status.up))
+        if status is None:
+            continue
+        for metric, value in (
+            ("margin_source_last_success_timestamp_seconds", status.last_success),
+            ("margin_source_last_attempt_timestamp_seconds", status.last_attempt),
+            ("margin_source_poll_duration_seconds", status.duration),
+            ("margin_source_poll_interval_seconds", status.interval),
+            ("margin_source_stale_after_seconds", status.stale_after),
+            ("margin_source_backfill_progress_ratio", status.progress),
+        ):
+            if value is not None:
+                yield Sample(metric, (name,), float(value))
+    for (source, reason), errors in standing.errors.items():
+        yield Sample("margin_source_errors_total", (source, reason), float(errors))
+    for (account, endpoint, code), requests in standing.requests.items():
+        yield Sample("margin_stripe_requests_total", (account, endpoint, code), float(requests))
+    for account, allowance in standing.allowance.items():
+        yield Sample("margin_stripe_read_allocation_used_ratio", (account,), float(allowance.used_ratio))
+
+
+def fx_samples(settings: Settings, currencies: Iterable[str], at: int) -> Iterator[Sample]:
+    """Rates in force today, for the currencies that have one."""
+    today = day_of(at, settings.zone)
+    for currency in currencies:
+        entry = settings.fx.entry(currency, today)
+        if entry is not None:
+            labels = (currency, settings.reporting_currency)
+            yield _decimal("margin_fx_rate", labels, entry.rate)
+            since = day_start(entry.from_, settings.zone)
+            yield Sample("margin_fx_rate_timestamp_seconds", labels, float(since))
+
+
+def _money(name: str, labels: tuple[str, ...], amount: int, currency: str) -> Sample:
+    return Sample(name, labels, float(major(amount, currency)))
+
+
+def _scaled(value: int, scale: int) -> float:
+    return float(Decimal(value).scaleb(-scale))
+
+
+def _decimal(name: str, labels: tuple[str, ...], amount: Decimal) -> Sample:
+    return Sample(name, labels, float(amount))

@@ -1,0 +1,159 @@
+"""The exporter as a whole: sources, lease, snapshots and configuration, joined. ``tick`` is one poll cycle by hand."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from exporter.clock import Clock
+from exporter.cost.source import UsageSource
+from exporter.errors import LeaseLost, MarginError, StateError
+from exporter.margin.ledger import ledger_source, subscriptions_source, usage_source
+from exporter.revenue.poll import StripeSource
+from exporter.serve.configuration import Configuration, Loaded
+from exporter.serve.scheduler import Scheduler
+from exporter.serve.snapshots import REFRESH, Snapshots
+from exporter.store.audit import record
+from exporter.store.database import Store
+from exporter.store.lease import TTL, Lease
+
+log = logging.getLogger("exporter.serve")
+
+LEASE_RENEWAL = TTL / 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source's read: ``poll`` is one turn, every ``interval`` seconds."""
+
+    name: str
+    interval: float
+    poll: Callable[[], None]
+
+
+class Exporter:
+    """Polls the sources while it holds the lease, and keeps a snapshot of the state either way."""
+
+    def __init__(self, configuration: Configuration, store: Store, clock: Clock, holder: str) -> None:
+        self.configuration = configuration
+        self.store = store
+        self.snapshots = Snapshots(store, clock)
+        self.writer = False
+        self._clock = clock
+        self._lease = Lease(store, holder)
+        self._scheduler: Scheduler | None = None
+        self._stopping = threading.Event()
+        self._jobs = self._make_jobs(configuration.current)
+
+    def _make_jobs(self, loaded: Loaded) -> list[Job]:
+        jobs: list[Job] = []
+        for account in loaded.settings.accounts:
+            stripe = StripeSource(
+                self.store, account, loaded.settings.mrr, self._clock, stopping=self._stopping.is_set
+            )
+            jobs.append(Job(ledger_source(account.name), account.poll_interval, stripe.poll_ledger))
+            jobs.append(Job(subscriptions_source(account.name), account.poll_interval, stripe.poll_subscriptions))
+        for log_settings in loaded.settings.usage:
+            usage = UsageSource(
+                self.store, log_settings, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
+            )
+            jobs.append(Job(usage_source(log_settings.name), log_settings.poll_interval, usage.poll))
+        return jobs
+
+    def tick(self) -> None:
+        """One poll cycle: the lease, every source once, a new snapshot. The scheduler does the same, each in time."""
+        self.keep_lease()
+        for job in self._jobs:
+            self._poll(job)
+        self.refresh()
+
+    def keep_lease(self) -> None:
+        """Renew the writer's lease, or take it over when its holder is gone."""
+        try:
+            writer = self._lease.acquire_or_renew()
+        except SQLAlchemyError as error:
+            log.error("state database cannot be reached, so the lease is not renewed: %s", _first_line(error))
+            return
+        if writer and not self.writer:
+            log.info("this process is the writer now epoch=%s", self.store.epoch)
+            with self.store.write() as connection:
+                record(connection, self._clock.now(), "writer", f"epoch {self.store.epoch}")
+        elif self.writer and not writer:
+            log.warning("another process has taken the writer's lease over; this one serves what it writes")
+        became, self.writer = writer and not self.writer, writer
+        if became and self._scheduler is not None:
+            for job in self._jobs:
+                self._scheduler.now(job.name)
+
+    def refresh(self) -> None:
+        """Make a new snapshot of the state."""
+        self.snapshots.refresh(self.configuration.current)
+
+    def _poll(self, job: Job) -> None:
+        if not self.writer or self._stopping.is_set():
+            return
+        try:
+            job.poll()
+        except LeaseLost:
+            self.writer = False
+            raise
+
+    def start(self) -> None:
+        """Begin to poll, at once and then on time."""
+        self.keep_lease()
+        scheduler = Scheduler(threads=len(self._jobs) + 3)
+        self._scheduler = scheduler
+        scheduler.every("lease", LEASE_RENEWAL, self.keep_lease)
+        scheduler.every("snapshot", REFRESH, self.refresh)
+        self._schedule(scheduler)
+        scheduler.start()
+
+    def _schedule(self, scheduler: Scheduler) -> None:
+        for job in self._jobs:
+            scheduler.every(job.name, job.interval, self._turn(job))
+
+    def _turn(self, job: Job) -> Callable[[], None]:
+        def turn() -> None:
+            try:
+                self._poll(job)
+            finally:
+                self.refresh()
+
+        return turn
+
+    def reload(self) -> None:
+        """Read the configuration again and go on with it; raises MarginError, and changes nothing, if it is wrong."""
+        before = self.configuration.current
+        error = self.configuration.reload()
+        loaded = self.configuration.current
+        if self.writer:
+            detail = error or f"pricing {before.book.text_hash[:12]} → {loaded.book.text_hash[:12]}"
+            with self.store.write() as connection:
+                record(connection, self._clock.now(), "reload failed" if error else "reload", detail)
+        if error is not None:
+            raise MarginError(error)
+        former = {job.name for job in self._jobs}
+        self._jobs = self._make_jobs(loaded)
+        if self._scheduler is not None:
+            for gone in former - {job.name for job in self._jobs}:
+                self._scheduler.remove(gone)
+            self._schedule(self._scheduler)
+        self.refresh()
+
+    def stop(self) -> None:
+        """Stop polling and give the lease back. A read under way is left: what it has not committed is read again."""
+        self._stopping.set()
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        try:
+            self._lease.release()
+        except (SQLAlchemyError, StateError) as error:
+            log.warning("lease not given back; it expires by itself in %.0f s: %s", TTL, _first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

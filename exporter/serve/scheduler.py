@@ -1,0 +1,72 @@
+"""Runs the jobs on time. APScheduler decides when; what a job does is a plain method that a test can call by hand.
+
+A job never overlaps itself; one that fails never stops another; a job that could not start in time starts once as
+soon as it can; the first run starts at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from exporter.errors import LeaseLost
+
+log = logging.getLogger("exporter.serve")
+
+
+class Scheduler:
+    """Named jobs, each at its own interval."""
+
+    def __init__(self, threads: int) -> None:
+        """``threads``: as many as there are jobs, so that a slow source delays no other."""
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(max(threads, 1))},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    def every(self, name: str, seconds: float, run: Callable[[], None]) -> None:
+        """Run ``run`` now and then every ``seconds``; a job of the same name is replaced."""
+        self._scheduler.add_job(
+            _guarded(name, run),
+            "interval",
+            seconds=seconds,
+            id=name,
+            name=name,
+            next_run_time=datetime.now(UTC),
+            replace_existing=True,
+        )
+
+    def now(self, name: str) -> None:
+        """Bring the next run of a job forward to now."""
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
+
+    def remove(self, name: str) -> None:
+        """Forget a job; a run under way ends by itself."""
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.remove_job(name)
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Start no more jobs; does not wait for the running ones."""
+        self._scheduler.shutdown(wait=False)
+
+
+def _guarded(name: str, run: Callable[[], None]) -> Callable[[], None]:
+    def job() -> None:
+        try:
+            run()
+        except LeaseLost as error:
+            log.warning("job %s stopped: %s", name, error)
+        except Exception:  # noqa: BLE001 - whatever one job meets, the others go on; the traceback tells what it was
+            log.exception("job %s failed; it runs again at its next turn", name)
+
+    return job

@@ -1,0 +1,84 @@
+"""From the state to the snapshot that scrapes are served from. Remade on every change and at least every 15 s."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exporter.clock import Clock
+from exporter.margin.figures import Figures, Mrr, figures, mrr_of
+from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
+from exporter.margin.standing import Standing, read_standing
+from exporter.margin.windows import windows
+from exporter.metrics.catalogue import Sample
+from exporter.metrics.exposition import Snapshot, render
+from exporter.metrics.samples import fx_samples, mrr_samples, standing_samples, usage_samples, window_samples
+from exporter.serve.configuration import Loaded
+from exporter.store.database import Store
+
+log = logging.getLogger("exporter.serve")
+
+REFRESH = 15.0
+"""Seconds between two snapshots when nothing happens: windows roll and discounts end by time alone."""
+
+
+@dataclass(frozen=True)
+class View:
+    """All that is known at ``at``, before it is rendered: the status page shows it, ``/metrics`` renders it."""
+
+    at: int
+    windows: Sequence[Figures]
+    mrr: Mrr | None
+    ledger: Ledger
+    standing: Standing
+
+
+def read_view(store: Store, loaded: Loaded, at: int) -> View:
+    """Read the state once and compute every figure as of ``at``."""
+    settings = loaded.settings
+    spans = windows(at, settings.zone)
+    sources = Sources.of(settings)
+    with store.read() as connection:
+        standing = read_standing(connection, settings, at)
+        ledger = read_ledger(connection, sources, usable(standing.status, sources, at), spans, settings.zone)
+    computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
+    return View(at, computed, mrr_of(ledger, settings, at), ledger, standing)
+
+
+def samples_of(view: View, loaded: Loaded) -> list[Sample]:
+    """Every sample of a view. Same view and configuration: same samples."""
+    currency = loaded.settings.reporting_currency
+    samples: list[Sample] = []
+    for window in view.windows:
+        samples += window_samples(window, currency)
+    if view.mrr is not None:
+        samples += mrr_samples(view.mrr, currency)
+    samples += standing_samples(view.standing, view.ledger)
+    samples += usage_samples(view.standing, view.ledger, loaded.pricing, view.at)
+    samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)
+    return samples
+
+
+class Snapshots:
+    """Holds the current snapshot. ``current`` and ``view`` are replaced whole, so that readers need no lock."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.current: Snapshot | None = None
+        self.view: View | None = None
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def refresh(self, loaded: Loaded) -> Snapshot:
+        """Make a snapshot of the state as it is now, and serve it."""
+        with self._lock:
+            began = time.perf_counter()
+            at = int(self._clock.now())
+            view = read_view(self._store, loaded, at)
+            snapshot = render(samples_of(view, loaded), at, self.current)
+            self.view, self.current = view, snapshot
+            log.debug("snapshot made seconds=%.3f", time.perf_counter() - began)
+            return snapshot
