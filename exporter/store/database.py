@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select, update
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
 from exporter.errors import LeaseLost, StateError
@@ -45,7 +46,9 @@ class Store:
     def _open_sqlite(self) -> Engine:
         path = self.url.database
         if not path or path == ":memory:":
-            raise StateError("state: an in-memory SQLite database is lost at exit; give a file, such as sqlite:///margin.db")
+            raise StateError(
+                "state: an in-memory SQLite database is lost at exit; give a file, such as sqlite:///margin.db"
+            )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         # Money is private: the file is ours alone before SQLite writes a byte (WAL and SHM files inherit the mode).
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -135,12 +138,13 @@ def get_cursor(connection: Connection, source: str, name: str) -> str | None:
     return None if row is None else str(row.value)
 
 
-def upsert(connection: Connection, table: Any, values: dict[str, Any]) -> None:
+def upsert(connection: Connection, table: Table, values: dict[str, Any]) -> None:
     """Insert a row, or replace the one with the same primary key."""
-    keys = [column for column in table.primary_key.columns]
-    same = [column == values[column.name] for column in keys]
-    rest = {name: value for name, value in values.items() if name not in table.primary_key.columns}
-    if not rest or connection.execute(update(table).where(*same).values(rest)).rowcount == 0:
-        present = connection.execute(select(keys[0]).where(*same)).first() if not rest else None
-        if present is None:
-            connection.execute(insert(table).values(values))
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    keys = [column.name for column in table.primary_key.columns]
+    statement = make(table).values(values)
+    rest = {name: statement.excluded[name] for name in values if name not in keys}
+    if rest:
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest))
+    else:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=keys))

@@ -8,6 +8,7 @@ overtaken cannot write, however late it wakes.
 from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from exporter.store import schema
 from exporter.store.database import WRITER, Store
@@ -25,6 +26,13 @@ class Lease:
 
     def acquire_or_renew(self) -> bool:
         """Renew the lease, or take it if it is free or expired. True while this process is the writer."""
+        try:
+            self._claim()
+        except IntegrityError:
+            self.store.epoch = None  # two processes met on an empty state, and the other was first
+        return self.store.epoch is not None
+
+    def _claim(self) -> None:
         with self.store.engine.execution_options(writes=True).begin() as connection:
             now = _now(connection)
             row = connection.execute(
@@ -36,7 +44,9 @@ class Lease:
                 )
                 self.store.epoch = 1
             elif row.holder == self.holder and row.epoch == self.store.epoch:
-                connection.execute(update(schema.lease).values(expires_at=now + TTL).where(schema.lease.c.name == WRITER))
+                connection.execute(
+                    update(schema.lease).values(expires_at=now + TTL).where(schema.lease.c.name == WRITER)
+                )
             elif self.store.is_sqlite or row.expires_at < now:
                 # SQLite: the process lock already proves that the former holder is gone.
                 connection.execute(
@@ -47,7 +57,6 @@ class Lease:
                 self.store.epoch = row.epoch + 1
             else:
                 self.store.epoch = None
-        return self.store.epoch is not None
 
     def release(self) -> None:
         """Let the next process take over at once."""

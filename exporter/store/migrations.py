@@ -26,7 +26,9 @@ def migrate(connection: Connection) -> None:
         schema.metadata.create_all(connection)
         connection.execute(insert(schema.meta).values(key="schema_version", value=str(schema.SCHEMA_VERSION)))
         return
-    found = int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")).scalar_one())
+    found = int(
+        connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")).scalar_one()
+    )
     if found > schema.SCHEMA_VERSION:
         raise StateError(
             f"state: its schema is version {found}, this margin-exporter knows up to {schema.SCHEMA_VERSION}; "

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, select, text
 from exporter.store import schema
 
 _ADD = """
-INSERT INTO stripe_request (account, hour, endpoint, code, requests) VALUES (:account, :hour, :endpoint, :code, :requests)
+INSERT INTO stripe_request (account, hour, endpoint, code, requests)
+VALUES (:account, :hour, :endpoint, :code, :requests)
 ON CONFLICT (account, hour, endpoint, code) DO UPDATE SET requests = stripe_request.requests + excluded.requests"""
 
 
@@ -46,3 +47,9 @@ def fold_requests(connection: Connection, account: str, before: int) -> None:
     sums = connection.execute(select(*keys, func.sum(table.c.requests)).where(*old).group_by(*keys)).all()
     connection.execute(table.delete().where(*old))
     add_requests(connection, account, {(0, endpoint, code): int(n) for endpoint, code, n in sums})
+
+
+def accounts(connection: Connection) -> list[str]:
+    """Accounts that were ever asked."""
+    table = schema.stripe_request
+    return list(connection.execute(select(table.c.account).distinct().order_by(table.c.account)).scalars())

@@ -5,8 +5,8 @@ Three kinds of table:
 - *facts*, written once from a source: ``balance_transaction``, ``subscription``, ``usage_key``;
 - *totals*, made from facts in the same transaction: ``ledger_total``, ``ledger_sum``, ``mrr_item``, ``usage_bucket``,
   ``usage_day``, ``usage_segment``, ``active_user``, ``usage_counter``, ``usage_booked``;
-- *the exporter's memory of itself*: ``meta``, ``lease``, ``account``, ``cursor``, ``backfill_slice``, ``source_status``,
-  ``source_error``, ``stripe_request``, ``audit``.
+- *the exporter's memory of itself*: ``meta``, ``lease``, ``account``, ``cursor``, ``backfill_slice``,
+  ``source_status``, ``source_error``, ``stripe_request``, ``audit``.
 
 No name, no e-mail, no card, no secret is ever stored.
 """
@@ -134,7 +134,9 @@ balance_transaction = Table(
     Column("amount", BigInteger, nullable=False),  # minor units, signed
     Column("fee", BigInteger, nullable=False),
     Column("net", BigInteger, nullable=False),
-    Column("fee_details", Text, nullable=True),  # JSON [[type, amount, currency], …], only if there is more than one type
+    Column(
+        "fee_details", Text, nullable=True
+    ),  # JSON [[type, amount, currency], …], only if there is more than one type
     Column("exchange_rate", String, nullable=True),  # decimal text
     Column("source_id", String, nullable=True),
     Column("charge_id", String, nullable=True),  # the charge this row is about: itself, the refunded, the disputed

@@ -46,7 +46,10 @@ def statuses(connection: Connection) -> dict[str, SourceStatus]:
 def errors(connection: Connection) -> dict[tuple[str, str], int]:
     """``{(source, reason): errors since the state began}``."""
     table = schema.source_error
-    return {(r.source, r.reason): r.errors for r in connection.execute(select(table).order_by(table.c.source, table.c.reason))}
+    return {
+        (r.source, r.reason): r.errors
+        for r in connection.execute(select(table).order_by(table.c.source, table.c.reason))
+    }
 
 
 def save(connection: Connection, status: SourceStatus) -> None:

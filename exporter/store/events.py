@@ -1,0 +1,29 @@
+"""Stripe events that have been acted upon, so that an overlap of two polls acts once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, delete, insert, select
+
+from exporter.store import schema
+
+
+def unseen_events(connection: Connection, account: str, ids: list[str]) -> set[str]:
+    """Those of ``ids`` that have not been acted upon."""
+    table = schema.stripe_event
+    seen: set[str] = set()
+    for i in range(0, len(ids), 500):
+        query = select(table.c.id).where(table.c.account == account, table.c.id.in_(ids[i : i + 500]))
+        seen.update(connection.execute(query).scalars())
+    return set(ids) - seen
+
+
+def remember_events(connection: Connection, account: str, events: Mapping[str, int], forget_before: int) -> None:
+    """Note ``{event id: created}`` as acted upon, and forget those that no poll will show again."""
+    table = schema.stripe_event
+    if events:
+        connection.execute(
+            insert(table), [{"account": account, "id": id_, "created": created} for id_, created in events.items()]
+        )
+    connection.execute(delete(table).where(table.c.account == account, table.c.created < forget_before))
