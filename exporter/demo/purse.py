@@ -1,0 +1,138 @@
+"""A customer's purse: payments, invoices and the spans in which the product may be used."""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import Random
+
+from exporter.demo.books import DAY, Books
+from exporter.demo.catalogue import PACKS, PRICES
+from exporter.demo.facts import Invoice, InvoiceLine, Item, Price, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """While a customer may use the product: the ground of the usage log."""
+
+    customer: str
+    index: int
+    product: str
+    start: int
+    end: int
+    monthly: int
+    """Cents a month that the plan brings in, in dollars (euros and pounds counted as dollars: close enough)."""
+
+
+def months_later(anchor: int, months: int) -> int:
+    """The same day and time ``months`` later, or the last day of a shorter month: how billing cycles run."""
+    start = datetime.fromtimestamp(anchor, UTC)
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    day = min(start.day, calendar.monthrange(year, month + 1)[1])
+    return int(start.replace(year=year, month=month + 1, day=day).timestamp())
+
+
+def period_end(anchor: int, price: Price, periods: int) -> int:
+    """End of the ``periods``-th period since ``anchor``."""
+    count = price.interval_count * periods
+    if price.interval == "day":
+        return anchor + count * DAY
+    if price.interval == "week":
+        return anchor + count * 7 * DAY
+    return months_later(anchor, count * (12 if price.interval == "year" else 1))
+
+
+class Purse:
+    """What a ``Life`` pays with. ``subscription`` is the state of the current one."""
+
+    def __init__(self, books: Books, index: int, rng: Random, spans: list[Span]) -> None:
+        self.books, self.index, self.rng, self.spans = books, index, rng, spans
+        self.now = books.history.now
+        self.customer = f"cus_{books.namespace}{index:06d}"
+        self.serial = 0
+        self.delinquent = False
+        self.subscription: Subscription | None = None
+
+    def tail(self) -> str:
+        self.serial += 1
+        return f"{self.index:06d}x{self.serial:05d}"
+
+    def _price(self) -> Price:
+        assert self.subscription is not None
+        return PRICES[self.subscription.items[0].price.removeprefix("price_")]
+
+    def _charge(self, tail: str, at: int, amount: int, description: str, failure: str | None = None) -> None:
+        price = self._price()
+        self.books.charge(
+            self.rng, tail, at, self.customer, price.currency, amount, description, price.product, failure
+        )
+
+    def _pack(self, at: int, which: float) -> None:
+        currency = self._price().currency
+        names = PACKS[currency]
+        pack = PRICES[names[int(which * len(names))]]
+        self.books.charge(self.rng, self.tail(), at, self.customer, currency, pack.amount, "Credit pack", pack.product)
+
+    def _invoice(
+        self,
+        tail: str,
+        at: int,
+        items: list[tuple[Item, Price]],
+        start: int,
+        end: int,
+        paid_at: int | None,
+        proration: tuple[int, ...] = (),
+    ) -> None:
+        """``paid_at`` None: open. With ``proration`` the amounts are the credit and the debit of a change of plan."""
+        sub = self.subscription
+        assert sub is not None
+        id = f"in_{self.books.namespace}{tail}"
+        rows = [(item, price, amount) for item, price in items for amount in proration] or [
+            (item, price, price.amount * item.quantity) for item, price in items
+        ]
+        lines = tuple(
+            InvoiceLine(
+                f"il_{self.books.namespace}{tail}n{n}",
+                price.id,
+                item.id,
+                item.quantity,
+                amount,
+                start,
+                end,
+                bool(proration),
+            )
+            for n, (item, price, amount) in enumerate(rows)
+        )
+        reason = "subscription_update" if proration else "subscription_cycle"
+        self.books.history.invoices.append(
+            Invoice(
+                id,
+                at,
+                self.customer,
+                sub.id,
+                sub.currency,
+                "open" if paid_at is None else "paid",
+                lines,
+                f"pi_{self.books.namespace}{tail}",
+                reason if start > sub.at else "subscription_create",
+                paid_at,
+            )
+        )
+        self.subscription = replace(sub, latest_invoice=id)
+
+    def _settle_invoice(self, status: str, paid_at: int | None) -> None:
+        """The open invoice, which is the last one made, is paid late or given up."""
+        invoices = self.books.history.invoices
+        invoices[-1] = replace(invoices[-1], status=status, paid_at=paid_at)
+
+    def _span_from(self, at: int) -> None:
+        sub = self.subscription
+        assert sub is not None
+        items = [(item, PRICES[item.price.removeprefix("price_")]) for item in sub.items]
+        monthly = sum(item.quantity * price.monthly for item, price in items)
+        self.spans.append(Span(self.customer, self.index, self._price().product, at, self.now + 1, monthly))
+
+    def _span_until(self, at: int) -> None:
+        if self.spans and self.spans[-1].customer == self.customer and self.spans[-1].end == self.now + 1:
+            self.spans[-1] = replace(self.spans[-1], end=at)
