@@ -17,6 +17,9 @@ from exporter.config import MrrRules
 from exporter.money import round_half_up
 from exporter.store.subscriptions import ItemMrr
 
+MRR_VERSION = 1
+"""Raised when a rule of this page changes: what is stored is then recomputed at the first poll."""
+
 COUNTED = frozenset({"active", "past_due"})
 """Statuses with MRR. Trials, unpaid, paused, incomplete and canceled subscriptions have none."""
 
@@ -26,8 +29,8 @@ Object = Mapping[str, Any]
 def mrr_of(subscription: Object, at: int, rules: MrrRules) -> tuple[ItemMrr, ...]:
     """MRR of each item at ``at`` (epoch seconds), in minor units per month.
 
-    ``subscription`` is what ``revenue.subscriptions`` stores. An item that needs a rule which is not here yet says so in
-    ``excluded`` and counts 0; nothing is valued by guess.
+    ``subscription`` is what ``revenue.subscriptions`` stores. An item that needs a rule which is not here yet says so
+    in ``excluded`` and counts 0; nothing is valued by guess.
     """
     counts, valid_until = _counts(subscription, at, rules)
     return tuple(_item(subscription, item, counts, valid_until, rules) for item in subscription.get("items", ()))
@@ -38,11 +41,10 @@ def _counts(subscription: Object, at: int, rules: MrrRules) -> tuple[bool, int |
     if subscription["status"] not in COUNTED:
         return False, None
     ends = _ends(subscription)
-    if ends is not None:
-        # Stripe takes the MRR away when the cancellation is asked for, unless the account chose the period's end:
-        # https://support.stripe.com/questions/impact-of-subscription-cancellations-on-mrr
-        if rules.cancel_at_period_end == "at_cancellation" or at >= ends:
-            return False, None
+    # Stripe takes the MRR away when the cancellation is asked for, unless the account chose the period's end:
+    # https://support.stripe.com/questions/impact-of-subscription-cancellations-on-mrr
+    if ends is not None and (rules.cancel_at_period_end == "at_cancellation" or at >= ends):
+        return False, None
     pause = subscription.get("pause_collection")
     if pause and rules.paused_collection == "exclude":
         resumes = pause.get("resumes_at")
@@ -115,7 +117,7 @@ def _unit_amount(price: Object, currency: str) -> Fraction | None:
 
 
 def _months(recurring: Object, rules: MrrRules) -> Fraction | None:
-    """Months of one billing interval. Stripe documents the month and the year; day and week are factors of the rules."""
+    """Months of one billing interval. Stripe documents month and year; day and week are factors of the rules."""
     per_interval = {
         "month": Fraction(1),
         "year": Fraction(12),

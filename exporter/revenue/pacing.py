@@ -1,7 +1,6 @@
-"""How fast Stripe is asked: below its limits, slower when it says so, and never beyond the read allowance.
+"""How fast Stripe is asked: below its limits (25 per second and endpoint), and slower when it says so.
 
-Limits: https://docs.stripe.com/rate-limits (25 requests per second and endpoint; 500 reads per transaction over
-30 days, 10,000 at least).
+https://docs.stripe.com/rate-limits
 """
 
 from __future__ import annotations
@@ -9,15 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-
-DAY = 86_400
-ALLOWANCE_SPAN = 30 * DAY
-ALLOWANCE_FLOOR = 10_000
-READS_PER_TRANSACTION = 500
-
-FLOOR_INTERVAL = 900
-"""Seconds between polls that an account at the floor of the allowance can afford: about 6,500 of its 10,000 reads."""
-FASTEST_INTERVAL = 30
 
 
 class Pace:
@@ -56,17 +46,3 @@ class Pace:
         if self.rate < self.limit:
             with self._lock:
                 self.rate = min(self.limit, self.rate + self.limit / 100)
-
-
-def read_allowance(transactions: int) -> int:
-    """Reads that Stripe allows in 30 days to an account with so many transactions in them."""
-    return max(ALLOWANCE_FLOOR, READS_PER_TRANSACTION * transactions)
-
-
-def effective_interval(configured: float, transactions: int) -> float:
-    """Seconds between polls: as configured, but not faster than the account's read allowance carries.
-
-    900 s at the floor; down to 30 s as the allowance grows.
-    """
-    affordable = FLOOR_INTERVAL * ALLOWANCE_FLOOR / read_allowance(transactions)
-    return max(configured, FASTEST_INTERVAL, affordable)

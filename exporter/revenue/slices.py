@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from exporter.revenue.client import Stopped
 from exporter.store.database import Store
-from exporter.store.slices import StoredSlice, load_slices, move_slice, split_slice
+from exporter.store.slices import load_slices, move_slice, split_slice
 
 log = logging.getLogger("exporter.revenue")
 
@@ -88,12 +88,14 @@ class SlicedRead(Generic[R]):
         listing: Listing[R],
         workers: int,
         on_progress: Callable[[Connection, float], None],
+        on_commit: Callable[[], None],
     ) -> None:
         self._store = store
         self._source = source
         self._listing = listing
         self._workers = workers
         self._on_progress = on_progress
+        self._on_commit = on_commit
         self._lock = threading.Condition()
         self._events: SimpleQueue[_Page[R] | _Split | None] = SimpleQueue()
         self._room = threading.Semaphore(PAGES_IN_FLIGHT * workers)
@@ -162,6 +164,7 @@ class SlicedRead(Generic[R]):
             self._on_progress(connection, self.progress())
         for _ in pages:
             self._room.release()
+        self._on_commit()
         return len(rows)
 
     def progress(self) -> float:
@@ -238,6 +241,3 @@ class SlicedRead(Generic[R]):
             self._lock.notify_all()
         for _ in range(self._workers):
             self._room.release()
-
-
-__all__ = ["Chunk", "Listing", "SlicedRead", "StoredSlice"]

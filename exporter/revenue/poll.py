@@ -1,0 +1,258 @@
+"""One Stripe account as two sources, ledger and subscriptions. A poll is one tick; a failed one changes nothing.
+
+Whatever goes wrong ends here, as the source's state: up or down, the reason from a closed set, one line for people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from sqlalchemy import Connection, update
+
+from exporter.clock import Clock
+from exporter.config import STRIPE, AccountSettings, MrrRules
+from exporter.errors import LeaseLost, Reason, SourceError
+from exporter.revenue.account import verify_account
+from exporter.revenue.allowance import SPAN, allowance_of
+from exporter.revenue.balance import check_drift
+from exporter.revenue.client import Stopped, StripeReader
+from exporter.revenue.ledger import LedgerPoll
+from exporter.revenue.mrr import MRR_VERSION, mrr_of
+from exporter.revenue.shapes import as_mapping
+from exporter.revenue.subscriptions import SubscriptionsPoll
+from exporter.revenue.whole import Hooks
+from exporter.store import schema, sources
+from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.requests import add_requests, fold_requests
+from exporter.store.sources import SourceStatus
+from exporter.store.subscriptions import Subscription, due_subscriptions, replace_items, stored_subscriptions
+
+log = logging.getLogger("exporter.revenue")
+
+FLUSH_EVERY = 5.0
+ALLOWANCE_EVERY = 600.0
+
+_SUBSCRIPTION_ENDPOINTS = ("/v1/subscriptions", "/v1/subscription_items", "/v1/events")
+
+
+class _Lack(NamedTuple):
+    """What is missing from a poll that worked all the same."""
+
+    reason: Reason
+    message: str
+
+
+class _Outcome(NamedTuple):
+    """A poll that worked, and the time its data is from."""
+
+    data_at: float
+    lack: _Lack | None = None
+
+
+class StripeSource:
+    """Reads one account into the state. Its two polls may run in two threads; each raises nothing but LeaseLost.
+
+    ``interval`` is the seconds until the next poll that the account's read allowance carries.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        account: AccountSettings,
+        rules: MrrRules,
+        clock: Clock,
+        *,
+        reader: StripeReader | None = None,
+    ) -> None:
+        self._store = store
+        self._account = account
+        self._rules = rules
+        self._clock = clock
+        self._reader = reader or StripeReader(account, clock)
+        self.ledger = f"stripe/{account.name}/ledger"
+        self.subscriptions = f"stripe/{account.name}/subscriptions"
+        self.interval = float(account.poll_interval)
+        self._verified = False
+        self._flushed = 0.0
+        self._allowance_at = 0.0
+        self._ledger_poll = LedgerPoll(store, self._reader, self.ledger, self._hooks(self.ledger))
+        self._subscriptions_poll = SubscriptionsPoll(
+            store, self._reader, self.subscriptions, rules, self._hooks(self.subscriptions)
+        )
+
+    def stop(self) -> None:
+        """Make a running poll end soon; it leaves the state as it is."""
+        self._reader.stop()
+
+    def verify(self) -> None:
+        """Raise SourceError unless the key works and opens the account that the state was made with."""
+        verify_account(self._store, self._reader)
+        self._verified = True
+
+    def poll_ledger(self) -> None:
+        """Read new balance transactions, and the balance when it is due."""
+        self._tick(self.ledger, self._read_ledger)
+
+    def poll_subscriptions(self) -> None:
+        """Read changed subscriptions, and recompute the MRR that time or changed rules have moved."""
+        self._tick(self.subscriptions, self._read_subscriptions)
+
+    def _read_ledger(self) -> _Outcome:
+        data_at = self._ledger_poll.run()
+        denied = self._ledger_poll.warning
+        lack = _Lack("permission", denied) if denied else None
+        self._succeeded(self.ledger, data_at, lack)
+        try:
+            check_drift(self._store, self._reader, self.ledger, self._poll_again, self._ledger_poll.whole)
+        except SourceError as error:
+            # The ledger is whole without it; only the drift is not known.
+            lack = _Lack(error.reason, str(error))
+            self._count_error(self.ledger, error.reason)
+        return _Outcome(data_at, lack)
+
+    def _poll_again(self) -> None:
+        self._ledger_poll.run()
+
+    def _read_subscriptions(self) -> _Outcome:
+        self.refresh_mrr()
+        return _Outcome(self._subscriptions_poll.run())
+
+    def refresh_mrr(self) -> int:
+        """Recompute, from what is stored, the MRR that changed rules or the passing of time have moved.
+
+        Asks Stripe nothing; returns how many subscriptions were recomputed.
+        """
+        account, at = self._account.name, int(self._clock.now())
+        rules = hashlib.sha256(f"{MRR_VERSION} {self._rules!r}".encode()).hexdigest()
+        with self._store.read() as connection:
+            if get_cursor(connection, self.subscriptions, "mrr_rules") == rules and not due_subscriptions(
+                connection, account, at
+            ):
+                return 0
+        with self._store.write() as connection:
+            changed = get_cursor(connection, self.subscriptions, "mrr_rules") != rules
+            batches = (
+                list(stored_subscriptions(connection, account))
+                if changed
+                else [due_subscriptions(connection, account, at)]
+            )
+            for batch in batches:
+                self._recompute(connection, batch, at)
+            set_cursor(connection, self.subscriptions, "mrr_rules", rules)
+        count = sum(map(len, batches))
+        log.info("MRR recomputed account=%s subscriptions=%d rules_changed=%s", account, count, changed)
+        return count
+
+    def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int) -> None:
+        items = [(row, mrr_of(as_mapping(row.object), at, self._rules)) for row in batch]
+        replace_items(connection, self._account.name, items)
+
+    # --- the tick ---
+
+    def _tick(self, source: str, read: Callable[[], _Outcome]) -> None:
+        started, clock = self._clock.now(), time.monotonic()
+        try:
+            try:
+                self._attempted(source, started)
+                if not self._verified:
+                    self.verify()
+                outcome = read()
+                self._succeeded(source, outcome.data_at, outcome.lack, time.monotonic() - clock)
+            except SourceError as error:
+                self._failed(source, started, time.monotonic() - clock, error.reason, str(error))
+            self._flush()
+        except (LeaseLost, Stopped) as error:
+            if isinstance(error, LeaseLost):
+                raise
+        except Exception as error:
+            log.exception("poll failed source=%s", source)
+            self._bug(source, started, time.monotonic() - clock, error)
+
+    def _bug(self, source: str, started: float, seconds: float, error: Exception) -> None:
+        said = f"Stripe account {self._account.name}: a bug in the exporter ({type(error).__name__}); see its log"
+        try:
+            self._failed(source, started, seconds, "internal", said)
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("the state cannot be written source=%s", source)
+
+    def _status(self, connection: Connection, source: str) -> SourceStatus:
+        found = sources.statuses(connection).get(source)
+        return found or SourceStatus(source, up=False, interval=self.interval, progress=0.0)
+
+    def _attempted(self, source: str, started: float) -> None:
+        with self._store.write() as connection:
+            status = self._status(connection, source)
+            sources.save(connection, replace(status, interval=self.interval, last_attempt=started))
+
+    def _succeeded(self, source: str, data_at: float, lack: _Lack | None, seconds: float | None = None) -> None:
+        with self._store.write() as connection:
+            status = self._status(connection, source)
+            sources.save(
+                connection,
+                replace(
+                    status,
+                    up=True,
+                    interval=self.interval,
+                    complete_at=status.complete_at or self._clock.now(),
+                    data_at=data_at,
+                    last_success=self._clock.now(),
+                    duration=status.duration if seconds is None else seconds,
+                    progress=1.0,
+                    reason=lack.reason if lack else None,
+                    message=lack.message if lack else None,
+                ),
+            )
+
+    def _failed(self, source: str, started: float, seconds: float, reason: Reason, message: str) -> None:
+        log.warning("poll failed source=%s reason=%s: %s", source, reason, message)
+        with self._store.write() as connection:
+            status = self._status(connection, source)
+            sources.save(
+                connection,
+                replace(status, up=False, last_attempt=started, duration=seconds, reason=reason, message=message),
+            )
+            sources.count_error(connection, source, reason)
+
+    def _count_error(self, source: str, reason: Reason) -> None:
+        with self._store.write() as connection:
+            sources.count_error(connection, source, reason)
+
+    # --- requests and the allowance ---
+
+    def _hooks(self, source: str) -> Hooks:
+        def progress(connection: Connection, share: float) -> None:
+            table = schema.source_status
+            # Progress is of the first reading; afterwards a long read hides nothing.
+            first = (table.c.source == source, table.c.complete_at.is_(None))
+            connection.execute(update(table).where(*first).values(progress=share))
+
+        def committed() -> None:
+            if time.monotonic() - self._flushed >= FLUSH_EVERY:
+                self._flush()
+
+        return Hooks(progress, committed)
+
+    def _flush(self) -> None:
+        """Write the counts of requests and retried errors; now and then look at the read allowance."""
+        self._flushed = time.monotonic()
+        account, now = self._account.name, self._clock.now()
+        with self._reader.tally.drained() as (requests, retried), self._store.write() as connection:
+            add_requests(connection, account, requests)
+            for (endpoint, reason), errors in retried.items():
+                source = self.subscriptions if endpoint.startswith(_SUBSCRIPTION_ENDPOINTS) else self.ledger
+                for _ in range(errors):
+                    sources.count_error(connection, source, reason)
+            if abs(now - self._allowance_at) < ALLOWANCE_EVERY:
+                return
+            fold_requests(connection, account, int(now) // 3600 * 3600 - SPAN - 86_400)
+            allowance = allowance_of(connection, account, now)
+        self._allowance_at = now
+        if self._account.api_base == STRIPE:
+            self.interval = allowance.interval(self._account.poll_interval)
