@@ -42,7 +42,7 @@ STATE_DEFAULT: Final = "sqlite:///margin.db"
 
 def _api_base(value: object, info: ValidationInfo[Any]) -> str:
     if value is None:
-        value, said = surroundings(info).variable("STRIPE_API_BASE"), "STRIPE_API_BASE "
+        value, said = surroundings(info).variable("STRIPE_API_BASE"), "STRIPE_API_BASE: "
     else:
         said = ""
     if value is None:
@@ -56,10 +56,12 @@ def _api_base(value: object, info: ValidationInfo[Any]) -> str:
 
 
 def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
+    if value is not None:
+        return read_address(value, info)
     try:
-        return read_address(value or surroundings(info).variable("STATE_DATABASE_URL") or STATE_DEFAULT, info)
+        return DatabaseUrl(surroundings(info).variable("STATE_DATABASE_URL") or STATE_DEFAULT)
     except ValueError as error:
-        raise ValueError(f"{error}" if value else f"STATE_DATABASE_URL {error}") from None
+        raise ValueError(f"STATE_DATABASE_URL: {error}") from None
 
 
 StateAddress = Annotated[DatabaseUrl, PlainValidator(_state), WithJsonSchema({"type": "string"})]

@@ -86,7 +86,8 @@ def read_address(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
 
 
 DatabaseAddress = Annotated[
-    DatabaseUrl,
+    Secret,
     PlainValidator(read_address),
     WithJsonSchema({"type": "string", "description": "env:NAME, file:/path or an address without a password"}),
 ]
+"""A ``DatabaseUrl`` once it is read; any ``Secret`` may be given in Python."""

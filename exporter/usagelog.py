@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from exporter.databaseurl import DatabaseAddress
+from exporter.databaseurl import DatabaseAddress, DatabaseUrl
 from exporter.values import Duration, Name, ZoneName
 from exporter.yamldoc import Document, nearest, raise_mistakes
 from exporter.yamlread import Place
@@ -116,7 +116,7 @@ class UsageSettings(Document):
     @property
     def table_schema(self) -> str | None:
         """The database schema that holds the table: ``schema``, else the one in Prisma's address."""
-        return self.schema_name or self.url.schema
+        return self.schema_name or (self.url.schema if isinstance(self.url, DatabaseUrl) else None)
 
     @property
     def assumed_columns(self) -> frozenset[str]:
@@ -154,7 +154,7 @@ class UsageSettings(Document):
                 mistakes.append((("attributes", name), f'"{name}" must be lower-case letters, digits and _'))
         if "." in self.table and self.schema_name is None:
             mistakes.append((("table",), 'holds a "."; give the part before it as schema'))
-        seen: dict[str, str] = Field(default_factory=dict)
+        seen: dict[str, str] = {}
         for status, words in self.status_map.items():
             for i, word in enumerate(words):
                 other = seen.setdefault(word.strip().lower(), status)

@@ -46,6 +46,13 @@ def _day(value: object) -> date:
 Day = Annotated[date, PlainValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
+def _near_zone(value: str) -> str:
+    """What was meant: by the city alone (Berlin), or by a name that is nearly right."""
+    zones = available_timezones()
+    cities = sorted(zone for zone in zones if zone.lower().endswith(f"/{value.lower()}"))
+    return nearest(cities[0], cities) if cities else nearest(value, zones if "/" in value else ())
+
+
 def _zone(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_+/-]+", value):
         try:
@@ -54,7 +61,7 @@ def _zone(value: object) -> str:
             pass
         else:
             return value
-    near = nearest(value, available_timezones()) if isinstance(value, str) else ""
+    near = _near_zone(value) if isinstance(value, str) else ""
     said = f'"{value}" is not' if isinstance(value, str) else "must be"
     raise ValueError(f"{said} an IANA time zone such as Europe/Berlin{near}")
 

@@ -124,12 +124,11 @@ def parse(text: str, name: str, model: type[M], context: object = None) -> M:
         raise ConfigError(f"{name}:1:1: is nested too deeply") from None
     result: M | None = None
     mistakes = list(builder.mistakes)
-    marred = {m.place for m in builder.mistakes}
     try:
         result = model.model_validate(data, context=context)
     except ValidationError as error:
         for found in _mistakes(error, model, builder.keys, builder.values):
-            if found.place not in marred:
+            if found.place not in builder.spoiled:
                 mistakes.append(found)
     if mistakes or result is None:
         raise ConfigError("\n".join(_line(name, m) for m in sorted(mistakes, key=_order)))

@@ -75,6 +75,7 @@ class Builder:
         self.values: dict[Place, Mark] = {}
         self.keys: dict[Place, Mark] = {}
         self.mistakes: list[Mistake] = []
+        self.spoiled: set[Place] = set()  # values that were lost to a mistake: nobody need complain of them again
         self._built = 0
         self._open: set[int] = set()
 
@@ -93,7 +94,7 @@ class Builder:
                 return tuple(self.build(child, (*place, i)) for i, child in enumerate(node.value))
             if isinstance(node, yaml.ScalarNode):
                 return self._scalar(node, place)
-            self._wrong(node, place, f"the tag {_tag(node)} is not supported")
+            self._spoil(node, place, f"the tag {_tag(node)} is not supported")
             return None
         finally:
             self._open.discard(id(node))
@@ -126,7 +127,7 @@ class Builder:
             return text.lower() == "true"
         if tag in ("int", "float"):
             return self._number(node, place, text)
-        self._wrong(node, place, f"the tag {_tag(node)} is not supported")
+        self._spoil(node, place, f"the tag {_tag(node)} is not supported")
         return None
 
     def _number(self, node: yaml.ScalarNode, place: Place, text: str) -> int | Decimal | None:
@@ -134,16 +135,20 @@ class Builder:
         if re.fullmatch(r"[-+]?[0-9]+", text) and len(text) <= MAX_DIGITS:
             return int(text)
         if not NUMBER.fullmatch(text):  # an explicit tag: !!int twelve
-            self._wrong(node, place, f'"{text[:60]}" is not a number')
+            self._spoil(node, place, f'"{text[:60]}" is not a number')
             return None
         if "inf" in text.lower() or "nan" in text.lower():
-            self._wrong(node, place, "must be a finite number")
+            self._spoil(node, place, "must be a finite number")
             return None
         exact = Decimal(text)
         if len(text) > MAX_DIGITS or Decimal(repr(float(text))) != exact:
-            self._wrong(node, place, f'has more digits than a YAML number keeps; write it in quotes: "{text[:60]}"')
+            self._spoil(node, place, f'has more digits than a YAML number keeps; write it in quotes: "{text[:60]}"')
             return None
         return exact
+
+    def _spoil(self, node: yaml.Node, place: Place, text: str) -> None:
+        self.spoiled.add(place)
+        self._wrong(node, place, text)
 
     def _wrong(self, node: yaml.Node, place: Place, text: str) -> None:
         self.mistakes.append(Mistake(_mark(node.start_mark), place, text))
