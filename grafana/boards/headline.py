@@ -146,8 +146,8 @@ def trend() -> list[Json]:
             "Gross margin · rolling 30 days",
             about(
                 "Is the margin holding?",
-                "Gross profit / revenue. The MRR line is steady; the cash line follows what was paid, so yearly plans make "
-                "it jump. Dashed: the line below which an alert pages.",
+                "Gross profit / revenue. The MRR line is steady; the cash line follows what was paid, so yearly plans "
+                "make it jump. Dashed: the line below which an alert pages.",
                 window="rolling 30 days.",
                 source=BOTH,
                 lag=JOINED,

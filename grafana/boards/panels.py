@@ -2,7 +2,8 @@
 
 Every selector comes from :func:`metric`, which knows the exporter's catalogue: a renamed metric, an unknown label or a
 forgotten ``window`` breaks the build, not the panel. Only panel types that every Grafana has are used: timeseries,
-stat, table, bargauge, text, row. Thresholds are always explicit, because Grafana's default colours anything above 80 red.
+stat, table, bargauge, text, row. Thresholds are always explicit, because Grafana's default is
+green, and red from 80 on.
 
 The JSON's fields: https://grafana.com/docs/grafana/latest/visualizations/dashboards/build-dashboards/view-dashboard-json-model/
 """
@@ -49,7 +50,7 @@ def metric(name: str, **matchers: str) -> str:
 
 
 def history(name: str, **matchers: str) -> str:
-    """:func:`metric` for graphs: finds hourly backfilled samples too, which Prometheus' 5-minute look-back would miss."""
+    """:func:`metric` for graphs: finds hourly backfilled samples too, which a 5-minute look-back would miss."""
     now = metric(name, **matchers)
     return now.replace(f" ({name}", f" (last_over_time({name}").replace("})", "}[$__interval]))")
 

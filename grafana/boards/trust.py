@@ -57,7 +57,7 @@ def checks() -> list[Json]:
             "Ledger drift",
             about(
                 "Do the books agree with Stripe?",
-                "Sum of all ledger rows minus the balance that Stripe reports, per account and currency. Zero is right.",
+                "Sum of all ledger rows minus the balance Stripe reports, per account and currency. Zero is right.",
                 window="since the account began.",
                 source="Stripe balance and balance transactions.",
                 lag="one hour.",
