@@ -8,7 +8,7 @@ in minor units, signed as on the Stripe balance.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Category = Literal[
     "charge",
@@ -213,9 +213,11 @@ class Event:
     snapshot: Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """One row of the usage log: one call to a provider. Quantities the provider does not bill by are None."""
+class Usage(NamedTuple):
+    """One row of the usage log: one call to a provider. Quantities that the provider does not bill by are None.
+
+    The first fields are the columns of the log in their order; those from ``cost`` on only the oracle knows.
+    """
 
     id: str
     at: int
@@ -224,23 +226,38 @@ class Usage:
     model: str
     operation: str
     status: str
+    """The provider's own word."""
     customer: str
     user: str
     job: str
     product: str | None
+    logged_cost: str | None
+    """What the application believed it would cost, in dollars: rounded, often wrong, often missing."""
+    seconds: int | None
+    images: int | None
+    megapixels: str | None
+    characters: int | None
+    credits: int | None
+    units: str | None
+    resolution: str | None
+    audio: str | None
     cost: int | None
-    """What the provider asks for it, in 10⁻⁹ dollars; None: nobody wrote down a price. 0 when it is not billed."""
-    seconds: int | None = None
-    images: int | None = None
-    megapixels: str | None = None
-    characters: int | None = None
-    credits: int | None = None
-    units: str | None = None
-    resolution: str | None = None
-    audio: str | None = None
-    settles: str | None = None
-    """The status that a pending row will take."""
-    settles_at: int | None = None
+    """What the provider asks for it, in 10⁻⁹ dollars; 0 when it bills nothing, None: nobody wrote down a price."""
+    outcome: str
+    """Canonical status: succeeded, failed, moderated, canceled, pending."""
+    key: str
+    """Provider and model as the price book calls them: ``kling/kling-3.0``."""
+    settles: Settlement | None = None
+    """How a pending row ends."""
+
+
+class Settlement(NamedTuple):
+    """What a pending row becomes, and when."""
+
+    at: int
+    status: str
+    outcome: str
+    cost: int | None
 
 
 @dataclass(slots=True)
