@@ -121,14 +121,13 @@ def _counter_samples(standing: Standing) -> Iterator[Sample]:
 
     Each adds rows of its own sign only, so that it never falls; rows of the opposite sign are counted apart.
     """
-    whole = {name for name, status in standing.status.items() if status.complete_at is not None}
     counters: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def add(name: str, labels: tuple[str, ...], amount: int) -> None:
         counters[name, labels] = counters.get((name, labels), 0) + amount
 
     for row in standing.ledger_sums:
-        if ledger_source(row.account) not in whole:
+        if not _whole(standing, ledger_source(row.account)):
             continue
         held = (row.account, row.currency)
         kind = kind_of(row.category)
@@ -156,7 +155,7 @@ def _counter_samples(standing: Standing) -> Iterator[Sample]:
 def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int) -> Iterator[Sample]:
     """Counters and state of the usage logs, and what the price book says of itself."""
     book = pricing.book
-    whole = all((found := standing.status.get(name)) and found.complete_at is not None for name in ledger.sources.usage)
+    whole = all(_whole(standing, name) for name in ledger.sources.usage)
     for counter in standing.usage_counters if whole else ():
         labels = (counter.provider, counter.model, counter.label)
         if counter.metric == "requests":
@@ -184,10 +183,10 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int)
         source = usage_source(name)
         if log.frozen_before is not None:
             yield Sample("margin_usage_frozen_before_timestamp_seconds", (source,), float(log.frozen_before))
-        found = log.findings
-        yield Sample("margin_usage_rows_ahead", (source,), float(found.ahead))
-        yield Sample("margin_usage_rows_unreadable", (source,), float(found.unreadable))
-        for cause, rows in (("late", found.late), ("updated", found.changed), ("recheck", found.swept)):
+        seen = log.findings
+        yield Sample("margin_usage_rows_ahead", (source,), float(seen.ahead))
+        yield Sample("margin_usage_rows_unreadable", (source,), float(seen.unreadable))
+        for cause, rows in (("late", seen.late), ("updated", seen.changed), ("recheck", seen.swept)):
             yield Sample("margin_usage_rows_changed_total", (source, cause), float(rows))
     reprice = any(log.reprice_pending for log in standing.logs.values())
     for provider in book.providers:
@@ -195,8 +194,14 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int)
     yield Sample("margin_pricing_info", (book.text_hash,), 1.0)
     for checked in book.checked(at):
         if checked.at is not None:
-            labels = (checked.provider, checked.model)
-            yield Sample("margin_price_checked_timestamp_seconds", labels, float(checked.at))
+            entry = (checked.provider, checked.model)
+            yield Sample("margin_price_checked_timestamp_seconds", entry, float(checked.at))
+
+
+def _whole(standing: Standing, source: str) -> bool:
+    """Whether the source has been read whole once."""
+    status = standing.status.get(source)
+    return status is not None and status.complete_at is not None
 
 
 def _source_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:

@@ -25,6 +25,12 @@ class Loaded:
     book: PriceBook
     pricing: Pricing
 
+    def interval(self, source: str) -> float:
+        """Configured seconds between two reads of a source."""
+        kind, name, *_ = source.split("/")
+        entries = self.settings.usage if kind == "usage" else self.settings.accounts
+        return next(float(entry.poll_interval) for entry in entries if entry.name == name)
+
 
 def load(config_file: Path | None, pricing_file: Path, env: Mapping[str, str]) -> Loaded:
     """Read ``margin.yaml``, the environment and ``pricing.yaml``; raises ConfigError with every mistake found."""

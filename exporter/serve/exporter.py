@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from exporter.clock import Clock
 from exporter.cost.source import UsageSource
 from exporter.errors import LeaseLost, MarginError, StateError
-from exporter.margin.ledger import ledger_source, subscriptions_source, usage_source
+from exporter.margin.ledger import usage_source
 from exporter.revenue.poll import StripeSource
 from exporter.serve.configuration import Configuration, Loaded
 from exporter.serve.scheduler import Scheduler
@@ -28,11 +28,13 @@ LEASE_RENEWAL = TTL / 3
 
 @dataclass(frozen=True)
 class Job:
-    """One source's read: ``poll`` is one turn, every ``interval`` seconds."""
+    """One source's read: ``poll`` is one turn, ``interval`` the seconds between two as in force now, ``stop`` ends
+    a turn that is under way."""
 
     name: str
-    interval: float
+    interval: Callable[[], float]
     poll: Callable[[], None]
+    stop: Callable[[], None]
 
 
 class Exporter:
@@ -52,16 +54,15 @@ class Exporter:
     def _make_jobs(self, loaded: Loaded) -> list[Job]:
         jobs: list[Job] = []
         for account in loaded.settings.accounts:
-            stripe = StripeSource(
-                self.store, account, loaded.settings.mrr, self._clock, stopping=self._stopping.is_set
-            )
-            jobs.append(Job(ledger_source(account.name), account.poll_interval, stripe.poll_ledger))
-            jobs.append(Job(subscriptions_source(account.name), account.poll_interval, stripe.poll_subscriptions))
+            stripe = StripeSource(self.store, account, loaded.settings.mrr, self._clock)
+            jobs.append(Job(stripe.ledger, lambda s=stripe: s.interval, stripe.poll_ledger, stripe.stop))
+            jobs.append(Job(stripe.subscriptions, lambda s=stripe: s.interval, stripe.poll_subscriptions, stripe.stop))
         for log_settings in loaded.settings.usage:
             usage = UsageSource(
                 self.store, log_settings, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
             )
-            jobs.append(Job(usage_source(log_settings.name), log_settings.poll_interval, usage.poll))
+            every = float(log_settings.poll_interval)
+            jobs.append(Job(usage_source(log_settings.name), lambda e=every: e, usage.poll, usage.stop))
         return jobs
 
     def tick(self) -> None:
@@ -91,7 +92,7 @@ class Exporter:
 
     def refresh(self) -> None:
         """Make a new snapshot of the state."""
-        self.snapshots.refresh(self.configuration.current)
+        self.snapshots.refresh(self.configuration.current, self.writer)
 
     def _poll(self, job: Job) -> None:
         if not self.writer or self._stopping.is_set():
@@ -114,14 +115,21 @@ class Exporter:
 
     def _schedule(self, scheduler: Scheduler) -> None:
         for job in self._jobs:
-            scheduler.every(job.name, job.interval, self._turn(job))
+            scheduler.every(job.name, job.interval(), self._turn(job, scheduler))
 
-    def _turn(self, job: Job) -> Callable[[], None]:
+    def _turn(self, job: Job, scheduler: Scheduler) -> Callable[[], None]:
+        interval = job.interval()
+
         def turn() -> None:
+            nonlocal interval
             try:
                 self._poll(job)
             finally:
                 self.refresh()
+            if job.interval() != interval:
+                interval = job.interval()
+                scheduler.pace(job.name, interval)
+                log.info("interval changed source=%s seconds=%.0f", job.name, interval)
 
         return turn
 
@@ -137,6 +145,8 @@ class Exporter:
         if error is not None:
             raise MarginError(error)
         former = {job.name for job in self._jobs}
+        for job in self._jobs:
+            job.stop()
         self._jobs = self._make_jobs(loaded)
         if self._scheduler is not None:
             for gone in former - {job.name for job in self._jobs}:
@@ -147,6 +157,8 @@ class Exporter:
     def stop(self) -> None:
         """Stop polling and give the lease back. A read under way is left: what it has not committed is read again."""
         self._stopping.set()
+        for job in self._jobs:
+            job.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
         try:

@@ -47,6 +47,11 @@ class Scheduler:
         if self._scheduler.get_job(name) is not None:
             self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
 
+    def pace(self, name: str, seconds: float) -> None:
+        """Change a job's interval."""
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.reschedule_job(name, trigger="interval", seconds=seconds)
+
     def remove(self, name: str) -> None:
         """Forget a job; a run under way ends by itself."""
         if self._scheduler.get_job(name) is not None:
@@ -66,7 +71,7 @@ def _guarded(name: str, run: Callable[[], None]) -> Callable[[], None]:
             run()
         except LeaseLost as error:
             log.warning("job %s stopped: %s", name, error)
-        except Exception:  # noqa: BLE001 - whatever one job meets, the others go on; the traceback tells what it was
+        except Exception:
             log.exception("job %s failed; it runs again at its next turn", name)
 
     return job

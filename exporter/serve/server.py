@@ -185,6 +185,7 @@ class Server:
         self._stop: asyncio.Event | None = None
 
     def start(self) -> None:
+        import sys; sys.setswitchinterval(0.0005)
         """Bind and serve; returns when connections are accepted. Raises ``ConfigError`` when an address is not free."""
         try:
             for address in self._addresses:

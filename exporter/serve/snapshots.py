@@ -72,13 +72,14 @@ class Snapshots:
         self._clock = clock
         self._lock = threading.Lock()
 
-    def refresh(self, loaded: Loaded) -> Snapshot:
+    def refresh(self, loaded: Loaded, writer: bool) -> Snapshot:
         """Make a snapshot of the state as it is now, and serve it."""
         with self._lock:
             began = time.perf_counter()
             at = int(self._clock.now())
             view = read_view(self._store, loaded, at)
-            snapshot = render(samples_of(view, loaded), at, self.current)
+            role = Sample("margin_state_writer", (), float(writer))
+            snapshot = render([role, *samples_of(view, loaded)], at, self.current)
             self.view, self.current = view, snapshot
             log.debug("snapshot made seconds=%.3f", time.perf_counter() - began)
             return snapshot

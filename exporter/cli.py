@@ -1,0 +1,190 @@
+"""``margin-exporter``: its subcommands and flags. Every flag can be given as an environment variable, too."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter import __version__
+from exporter.errors import MarginError
+from exporter.serve import logging as logs
+from exporter.serve.run import leave
+
+if TYPE_CHECKING:
+    from exporter.serve.run import WebOptions
+
+DESCRIPTION = """\
+Revenue from Stripe minus the cost of AI providers, live and to the cent, as Prometheus metrics.
+
+  margin-exporter demo     see it work on a simulated business; needs no key and no database
+  margin-exporter check    is everything configured right? connects to Stripe and to the usage database
+  margin-exporter serve    poll both and serve /metrics
+"""
+
+ENVIRONMENT = """\
+environment:
+  STRIPE_API_KEY, STRIPE_API_KEY_FILE   a restricted key (rk_…) with read permissions only, or a file that holds it
+  USAGE_DATABASE_URL                    the database of your usage log, such as postgresql://reader@db/app
+  STATE_DATABASE_URL                    the exporter's own state (default sqlite:///margin.db)
+Every flag has a variable: --web.listen-address is MARGIN_EXPORTER_WEB_LISTEN_ADDRESS. Flags win over variables.
+"""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps line breaks, and gives flags room."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=110)
+
+
+def variable_of(flag: str) -> str:
+    """The environment variable of a flag: ``--config.file`` → ``MARGIN_EXPORTER_CONFIG_FILE``."""
+    return "MARGIN_EXPORTER_" + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
+
+
+def _flag(parser: argparse.ArgumentParser, flag: str, help_: str, default: str, **options: object) -> None:
+    default = os.environ.get(variable_of(flag), default)
+    parser.add_argument(flag, default=default, help=f"{help_} [{default or 'none'}]", **options)  # type: ignore[arg-type]
+
+
+def _switch(parser: argparse.ArgumentParser, flag: str, help_: str) -> None:
+    on = os.environ.get(variable_of(flag), "").lower() in ("1", "true", "yes")
+    parser.add_argument(flag, action="store_true", default=on, help=help_)
+
+
+def _log_flags(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "--log.level", "least severe messages shown", "info", choices=("debug", "info", "warning", "error"))
+    _flag(parser, "--log.format", "form of the log", "logfmt", choices=("logfmt", "json"))
+
+
+def _file_flags(parser: argparse.ArgumentParser) -> None:
+    found = "margin.yaml" if Path("margin.yaml").is_file() else ""
+    _flag(parser, "--config.file", "margin.yaml: accounts, usage mapping, currencies, time zone", found)
+    _flag(parser, "--pricing.file", "pricing.yaml: what providers charge", "pricing.yaml")
+
+
+def _web_flags(parser: argparse.ArgumentParser) -> None:
+    variable = os.environ.get(variable_of("--web.listen-address"))
+    parser.add_argument(
+        "--web.listen-address",
+        action="append",
+        metavar="HOST:PORT",
+        help="address of /metrics and the status page, may be repeated; money is private, so only this machine "
+        f"reaches it unless told otherwise [{variable or '127.0.0.1:10110'}]",
+    )
+    _flag(parser, "--web.config.file", "TLS, client certificates and basic auth (exporter-toolkit's format)", "")
+    _switch(parser, "--web.enable-lifecycle", "allow POST /-/reload (SIGHUP always reloads)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="margin-exporter", description=DESCRIPTION, epilog=ENVIRONMENT, formatter_class=_Help, allow_abbrev=False
+    )
+    version = f"margin-exporter {__version__} (Python {platform.python_version()})"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, details: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
+            epilog=ENVIRONMENT,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+
+    serve = command(
+        "serve",
+        "poll Stripe and the usage log, and serve /metrics",
+        "Reads all of the account's history first, with progress; from then on only what changed. Money series\n"
+        "appear when their source has been read whole once. SIGHUP reads margin.yaml and pricing.yaml again.",
+    )
+    _file_flags(serve)
+    _web_flags(serve)
+    _log_flags(serve)
+
+    check = command(
+        "check",
+        "check configuration, prices, permissions and connections",
+        "Prints what was found, line by line, and ends with status 1 if anything is wrong. Changes nothing.",
+    )
+    _file_flags(check)
+    _log_flags(check)
+
+    demo = command(
+        "demo",
+        "run everything on a simulated business",
+        "Starts a simulated Stripe account and a usage log in SQLite with more than a year of history, runs the real\n"
+        "exporter against both and prints the addresses. Business goes on while it runs. Ctrl-C ends all of it.",
+    )
+    _flag(demo, "--seed", "the same seed tells the same history on the same day", "1", type=int)
+    _flag(demo, "--directory", "keep the demo's files here instead of a temporary directory", "")
+    _web_flags(demo)
+    _log_flags(demo)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0 done, 1 something is wrong, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    chosen = vars(options)
+    logs.configure(chosen["log.level"], chosen["log.format"])
+    try:
+        match options.command:
+            case "check":
+                from exporter.serve.check import check  # commands load only what they need
+
+                return check(_path(chosen["config.file"]), Path(chosen["pricing.file"]), os.environ)
+            case "demo":
+                return _demo(chosen)
+            case _:
+                return _serve(chosen)
+    except MarginError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(chosen: dict[str, object]) -> int:
+    from exporter.clock import SystemClock
+    from exporter.serve.configuration import Configuration
+    from exporter.serve.progress import show_progress
+    from exporter.serve.run import Service, run_until_signal
+
+    configuration = Configuration(
+        _path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, SystemClock()
+    )
+    service = Service(configuration, web_options(chosen))
+    status = run_until_signal(service, started=lambda: show_progress(service))
+    leave(status)
+    return status
+
+
+def _demo(chosen: dict[str, object]) -> int:
+    from exporter.rundemo import run_demo
+
+    directory = _path(chosen["directory"])
+    status = run_demo(int(str(chosen["seed"])), directory, web_options(chosen))
+    leave(status)
+    return status
+
+
+def web_options(chosen: dict[str, object]) -> WebOptions:
+    """The web flags, as one value."""
+    from exporter.serve.run import WebOptions
+
+    given = chosen["web.listen_address"]
+    variable = os.environ.get(variable_of("--web.listen-address"), "127.0.0.1:10110")
+    addresses = [str(address) for address in given] if isinstance(given, list) else variable.split(",")
+    return WebOptions(addresses, _path(chosen["web.config.file"]), bool(chosen["web.enable_lifecycle"]))
+
+
+def _path(value: object) -> Path | None:
+    return Path(str(value)) if value else None
