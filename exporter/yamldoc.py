@@ -148,8 +148,8 @@ def _mistakes(
 ) -> Iterator[Mistake]:
     for details in error.errors(include_url=False, include_input=True):
         place: Place = details["loc"]
-        if details["type"] == "default_factory_not_called":
-            continue  # follows from another mistake
+        if details["type"] == "default_factory_not_called" or (details["type"] == "too_short" and details["input"]):
+            continue  # follows from another mistake: what is wrong below does not count as there
         if place and place[-1] == "[key]":  # pydantic's sign that the key itself is wrong
             yield Mistake(_nearest_mark(keys, values, place[:-1]), place[:-2], _text(details, model, place[:-1]))
             continue
