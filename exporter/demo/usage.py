@@ -53,11 +53,12 @@ def usage_rows(seed: int, now: int, spans: list[Span] | None = None) -> list[Usa
 class RowMaker:
     """Makes rows; ``now`` decides which calls are still open. Also used for the rows that keep coming."""
 
-    def __init__(self, seed: int, now: int) -> None:
+    def __init__(self, seed: int, now: int, *, first_serial: int = 0) -> None:
         self.namespace = namespace(seed)
         self.now = now
         self.change = price_change_at(now)
         self.novelty_from = now - now % DAY - NOVELTY_DAYS * DAY
+        self._first_serial = first_serial
         self._serial: dict[int, int] = {}
 
     def of_span(self, rng: Random, span: Span, taste: float) -> Iterator[Usage]:
@@ -83,7 +84,7 @@ class RowMaker:
         """
         novel = at >= self.novelty_from and rng.random() < NOVELTY_SHARE
         offer = NOVELTY if novel else rng.choices(OFFERS, cum_weights=_WEIGHTS)[0]
-        serial = self._serial[index] = self._serial.get(index, 0) + 1
+        serial = self._serial[index] = self._serial.get(index, self._first_serial) + 1
         job = f"vid{self.namespace}{index:05x}{serial:05x}"
         user = f"usr{self.namespace}{index:05x}{int(rng.random() ** 2 * 3)}"
         known = product if rng.random() < 0.7 else None

@@ -132,10 +132,14 @@ class World:
                     self._list(fact)
 
     def change(self, *facts: Addable) -> None:
-        """Objects in their new state."""
+        """Objects in their new state; one that is not listed yet will be listed so."""
         with self.lock:
             for fact in facts:
-                self.collections[RESOURCE_OF[type(fact)]].replace(fact)
+                collection = self.collections[RESOURCE_OF[type(fact)]]
+                if fact.id in collection:
+                    collection.replace(fact)
+                else:
+                    self._late = [(due, n, fact if other.id == fact.id else other) for due, n, other in self._late]
 
     def remove(self, resource: str, id: str) -> None:
         """The object is gone: 404 from now on."""
