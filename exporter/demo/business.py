@@ -1,72 +1,89 @@
-"""The whole simulated business in one process: history, Stripe account, usage log, and what keeps happening.
+"""The simulated business in a process of its own: its Stripe account over HTTP, its usage log in a database.
 
-``run_business`` is the target of a spawned process (``margin-exporter demo``); it reports its progress over a pipe.
+The exporter knows neither that it is simulated nor that it is near: it has an address and a key, a database and a
+reader's rights.
 """
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
-from sqlalchemy import Engine
+from sqlalchemy import create_engine
 
 from exporter.demo import usage_log
-from exporter.demo.facts import History, Usage
 from exporter.demo.live import Live, running_live
 from exporter.demo.scenario import history_and_spans
-from exporter.demo.server import Server
+from exporter.demo.server import running
 from exporter.demo.usage import usage_rows
-from exporter.demo.world import World
+from exporter.demo.world import DEMO_KEY, World
+from exporter.errors import MarginError
 
-log = logging.getLogger("exporter.demo")
-
-Progress = Callable[[str, float], None]
-"""(what is done, part of the whole from 0 to 1)."""
+STEPS = ("telling the history", "writing the usage log", "opening for business")
+"""What is reported while the business is being made, in order."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Business:
-    history: History
-    rows: list[Usage]
-    """The usage log as it is at the end of the history."""
-    world: World
-    engine: Engine
+    """Where the business can be read."""
+
+    stripe_url: str
+    stripe_key: str
+    usage_url: str
+    now: int
+    process: BaseProcess
+
+    def close(self) -> None:
+        """End the process at once; nothing in it is worth keeping."""
+        self.process.kill()
+        self.process.join(timeout=2)
 
 
-def make_business(
-    seed: int, now: int, usage_url: str, progress: Progress = lambda what, part: None, *, customers: int | None = None
-) -> Business:
-    """The history until ``now`` and its usage log, written to the empty database at ``usage_url``."""
-    progress("history", 0.0)
-    told = {} if customers is None else {"customers": customers}
-    history, spans = history_and_spans(seed, now, **told)
-    progress("usage", 0.15)
-    rows = usage_rows(seed, now, spans)
-    progress("usage log", 0.5)
-    engine = usage_log.connect(usage_url)
-    usage_log.create(engine)
-    usage_log.fill(engine, rows)
-    progress("done", 1.0)
-    return Business(history, rows, World(history), engine)
+def start_business(seed: int, usage_url: str, step: Callable[[str], None]) -> Business:
+    """Start it, telling ``step`` what is being done; returns when it can be read.
+
+    Raises MarginError when the process dies before.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(theirs, seed, usage_url), name="simulated-business", daemon=True)
+    process.start()
+    theirs.close()
+    for name in STEPS:
+        step(name)
+        try:
+            found = ours.recv()
+        except EOFError:
+            process.join(timeout=2)
+            raise MarginError(f"the simulated business ended while {name} (exit status {process.exitcode})") from None
+    address, now = found
+    return Business(address, DEMO_KEY, usage_url, now, process)
 
 
-def run_business(port: int, seed: int, usage_url: str, live: bool = True, pipe: Connection | None = None) -> None:
-    """Blocks until SIGINT or SIGTERM. Sends ``("progress", what, part)`` and then ``("ready", base_url, now)``."""
-
-    def tell(*message: object) -> None:
-        if pipe is not None:
-            pipe.send(message)
-
+def _run(parent: Connection, seed: int, usage_url: str) -> None:
+    # Ctrl-C reaches the whole process group: the exporter decides when this process ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     now = int(time.time())
-    business = make_business(seed, now, usage_url, lambda what, part: tell("progress", what, part))
-    server = Server(business.world, port)
-    tell("ready", server.url, now)
-    log.info("simulated business ready url=%s customers=%d", server.url, len(business.history.customers))
-    if not live:
-        server.serve()
-        return
-    with running_live(Live(business.world, business.engine, business.history, business.rows), time.time):
-        server.serve()
+    history, spans = history_and_spans(seed, now)
+    parent.send("told")
+    engine = create_engine(usage_url)
+    usage_log.create(engine)
+    rows = usage_rows(seed, now, spans)
+    usage_log.fill(engine, rows)
+    pending = list(usage_log.open_rows(rows))
+    del rows, spans
+    parent.send("written")
+    world = World(history)
+    live = Live(world, engine, history, pending)
+    with running(world) as address, running_live(live, time.time):
+        parent.send((address, now))
+        try:
+            parent.recv()  # nothing ever comes: the pipe breaks when the parent is gone, however it went
+        except EOFError:
+            os._exit(0)

@@ -1,0 +1,72 @@
+"""``margin-exporter demo``: the real exporter, run as ``serve`` runs it, on a simulated business."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tqdm import tqdm
+
+from exporter.clock import SystemClock
+from exporter.demo.business import STEPS, Business, start_business
+from exporter.demo.files import write_demo_files
+from exporter.serve.configuration import Configuration
+from exporter.serve.progress import show_progress
+from exporter.serve.run import Service, WebOptions, run_until_signal
+
+
+def run_demo(seed: int, directory: Path | None, web: WebOptions) -> int:
+    """Run until a signal; returns the exit status. Without ``directory`` nothing is left behind."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        if directory is None:
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="margin-demo-", ignore_cleanup_errors=True)))
+        directory.mkdir(parents=True, exist_ok=True)
+        for left in directory.glob("*.db*"):
+            left.unlink()  # another day's history: the state of one business must not meet the log of another
+        business = _start(seed, f"sqlite:///{directory.resolve()}/usage.db")
+        stack.callback(business.close)
+        margin, prices = write_demo_files(directory, business.now)
+        environment = {
+            "STRIPE_API_KEY": business.stripe_key,
+            "STRIPE_API_BASE": business.stripe_url,
+            "USAGE_DATABASE_URL": business.usage_url,
+            "STATE_DATABASE_URL": f"sqlite:///{directory.resolve()}/state.db",
+        }
+        service = Service(Configuration(margin, prices, environment, SystemClock()), web)
+        return run_until_signal(service, started=lambda: _greet(service, began))
+
+
+def _start(seed: int, usage_url: str) -> Business:
+    """Make the business, with a progress bar on a terminal."""
+    bar = tqdm(total=len(STEPS), bar_format="{desc:<24} {bar:40} {percentage:3.0f} %", leave=False, disable=None)
+    with bar:
+
+        def step(name: str) -> None:
+            if bar.desc:
+                bar.update()
+            bar.set_description_str(name)
+
+        return start_business(seed, usage_url, step)
+
+
+def _greet(service: Service, began: float) -> None:
+    url = service.server.urls[0]
+    print(  # noqa: T201
+        f"\n  Status page   {url}\n  Metrics       {url}metrics\n\n"
+        "  A simulated business of some 2,500 customers; charges and usage go on. Ctrl-C ends it.\n",
+        flush=True,
+    )
+    whole = threading.Event()
+    show_progress(service, whole)
+
+    def tell() -> None:
+        whole.wait()
+        service.exporter.refresh()
+        print(f"  Full figures after {time.monotonic() - began:.0f} s.\n", file=sys.stderr, flush=True)  # noqa: T201
+
+    threading.Thread(target=tell, name="greeting", daemon=True).start()
