@@ -31,6 +31,7 @@ LEVEL = 6
 _GZIP_HEADER: Final = (
     b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, time 0, unknown system: same bytes each time
 )
+_TAIL_WINDOW, _TAIL_MEMORY = 12, 5  # a few kilobytes: setting up zlib for more takes longer than compressing them
 _EOF: Final = b"# EOF\n"
 _openmetrics_text: Callable[[Collector, str], bytes] = openmetrics_format.generate_latest  # the client does not type it
 
@@ -121,7 +122,7 @@ def body(page: Page | None, tail: bytes, format_: Format, *, gzip: bool) -> byte
         tail += _EOF
     if not gzip:
         return page.plain + tail if page else tail
-    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -_TAIL_WINDOW, _TAIL_MEMORY)
     end = deflate.compress(tail) + deflate.flush()
     crc, size, start = (page.crc, len(page.plain), page.deflated) if page else (0, 0, b"")
     trailer = zlib.crc32(tail, crc).to_bytes(4, "little") + ((size + len(tail)) & 0xFFFFFFFF).to_bytes(4, "little")

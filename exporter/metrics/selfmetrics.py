@@ -39,6 +39,7 @@ class SelfMetrics:
             "openmetrics": {_name(family): plain(family, "openmetrics") for family in fixed},
         }
         self._load: tuple[bool, float | None] | None = None
+        self._told: dict[Format, tuple[object, list[tuple[str, bytes]]]] = {}
 
     def configuration_loaded(self, at: float) -> None:
         """The configuration was loaded at ``at`` (epoch seconds), at start or by a reload."""
@@ -50,9 +51,20 @@ class SelfMetrics:
 
     def tail(self, snapshot: Snapshot | None, format_: Format, names: Collection[str] | None = None) -> bytes:
         """The families as plain text in ``format_``; only those called ``names`` if given."""
-        texts = [text for name, text in self._fixed[format_].items() if names is None or name in names]
-        texts += [plain(f, format_) for f in self._families(snapshot) if names is None or _name(f) in names]
-        return b"".join(texts)
+        texts = [*self._fixed[format_].items(), *self._of_figures(snapshot, format_)]
+        chosen = [text for name, text in texts if names is None or name in names]
+        for collector in self._live:
+            chosen += [plain(f, format_) for f in collector.collect() if names is None or _name(f) in names]
+        return b"".join(chosen)
+
+    def _of_figures(self, snapshot: Snapshot | None, format_: Format) -> list[tuple[str, bytes]]:
+        """Texts that stay the same until the next snapshot or load of the configuration, by name."""
+        state = (snapshot and snapshot.at, self._load)
+        told = self._told.get(format_)
+        if told is None or told[0] != state:
+            told = (state, [(_name(family), plain(family, format_)) for family in self._families(snapshot)])
+            self._told[format_] = told
+        return told[1]
 
     def _families(self, snapshot: Snapshot | None) -> Iterator[Family]:
         if self._load is not None:
@@ -62,8 +74,6 @@ class SelfMetrics:
                 yield family_of([Sample("margin_config_last_reload_success_timestamp_seconds", (), at)])
         if snapshot is not None:
             yield family_of([Sample("margin_snapshot_timestamp_seconds", (), snapshot.at)])
-        for collector in self._live:
-            yield from collector.collect()
 
 
 def _name(family: Family) -> str:
