@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from sqlalchemy import create_engine
-
 from exporter.demo import usage_log
 from exporter.demo.live import Live, running_live
 from exporter.demo.scenario import history_and_spans
@@ -72,11 +70,11 @@ def _run(parent: Connection, seed: int, usage_url: str) -> None:
     now = int(time.time())
     history, spans = history_and_spans(seed, now)
     parent.send("told")
-    engine = create_engine(usage_url)
+    engine = usage_log.connect(usage_url)
     usage_log.create(engine)
     rows = usage_rows(seed, now, spans)
     usage_log.fill(engine, rows)
-    pending = list(usage_log.open_rows(rows))
+    pending = usage_log.open_rows(rows)
     del rows, spans
     parent.send("written")
     world = World(history)

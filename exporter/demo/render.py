@@ -61,21 +61,17 @@ class Renderer(BillingRenderer):
         return f'"{id}"' if fact is None else self.render(resource, fact, expand[field])
 
     def _balance_transactions(self, fact: Transaction, expand: Tree) -> str:
-        currency = f'"{fact.currency}"'
-        details = "[]"
-        if fact.fee:
-            details = f"[{money.FEE_DETAIL.fill({'amount': str(fact.fee), 'currency': currency})}]"
-        return money.TRANSACTION.fill(
+        shape = money.TRANSACTION if fact.fee else money.FREE_TRANSACTION
+        return shape.fill(
             {
                 "id": f'"{fact.id}"',
                 "amount": str(fact.amount),
                 "available_on": str(fact.available_on),
                 "created": str(fact.at),
-                "currency": currency,
+                "currency": f'"{fact.currency}"',
                 "description": text(fact.description or None),
                 "exchange_rate": fact.exchange_rate or "null",
                 "fee": str(fact.fee),
-                "fee_details": details,
                 "net": str(fact.amount - fact.fee),
                 "reporting_category": f'"{fact.category}"',
                 "source": self.reference(fact.source, "source", expand),

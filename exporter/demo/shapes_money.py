@@ -12,35 +12,41 @@ from exporter.demo.shape import Shape
 
 ADDRESS = {"city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None}
 
-TRANSACTION = Shape(
-    {
-        "id": "<id>",
-        "object": "balance_transaction",
-        "amount": "<amount>",
-        "available_on": "<available_on>",
-        "balance_type": "payments",
-        "created": "<created>",
-        "currency": "<currency>",
-        "description": "<description>",
-        "exchange_rate": "<exchange_rate>",
-        "fee": "<fee>",
-        "fee_details": "<fee_details>",
-        "net": "<net>",
-        "reporting_category": "<reporting_category>",
-        "source": "<source>",
-        "status": "<status>",
-        "type": "<type>",
-    }
-)
 
-FEE_DETAIL = Shape(
-    {
-        "amount": "<amount>",
-        "application": None,
-        "currency": "<currency>",
-        "description": "Stripe processing fees",
-        "type": "stripe_fee",
-    }
+def _transaction(fee_details: list[Any]) -> Shape:
+    return Shape(
+        {
+            "id": "<id>",
+            "object": "balance_transaction",
+            "amount": "<amount>",
+            "available_on": "<available_on>",
+            "balance_type": "payments",
+            "created": "<created>",
+            "currency": "<currency>",
+            "description": "<description>",
+            "exchange_rate": "<exchange_rate>",
+            "fee": "<fee>",
+            "fee_details": fee_details,
+            "net": "<net>",
+            "reporting_category": "<reporting_category>",
+            "source": "<source>",
+            "status": "<status>",
+            "type": "<type>",
+        }
+    )
+
+
+FREE_TRANSACTION = _transaction([])
+TRANSACTION = _transaction(
+    [
+        {
+            "amount": "<fee>",
+            "application": None,
+            "currency": "<currency>",
+            "description": "Stripe processing fees",
+            "type": "stripe_fee",
+        }
+    ]
 )
 
 _CARD: dict[str, Any] = {

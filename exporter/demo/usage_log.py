@@ -144,3 +144,8 @@ def settled(row: Usage) -> Usage:
     if end is None:
         return row
     return row._replace(updated=end.at, status=end.status, outcome=end.outcome, cost=end.cost, settles=None)
+
+
+def open_rows(rows: Iterable[Usage]) -> list[Usage]:
+    """Those that still wait for their provider."""
+    return [row for row in rows if row.settles is not None]
