@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.clock import Clock
+from exporter.config import UsageSettings
 from exporter.cost.source import UsageSource
 from exporter.errors import LeaseLost, MarginError, StateError
 from exporter.margin.ledger import usage_source
@@ -54,15 +55,12 @@ class Exporter:
     def _make_jobs(self, loaded: Loaded) -> list[Job]:
         jobs: list[Job] = []
         for account in loaded.settings.accounts:
-            stripe = StripeSource(self.store, account, loaded.settings.mrr, self._clock)
-            jobs.append(Job(stripe.ledger, lambda s=stripe: s.interval, stripe.poll_ledger, stripe.stop))
-            jobs.append(Job(stripe.subscriptions, lambda s=stripe: s.interval, stripe.poll_subscriptions, stripe.stop))
-        for log_settings in loaded.settings.usage:
-            usage = UsageSource(
-                self.store, log_settings, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
+            jobs += _stripe_jobs(StripeSource(self.store, account, loaded.settings.mrr, self._clock))
+        for usage_log in loaded.settings.usage:
+            source = UsageSource(
+                self.store, usage_log, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
             )
-            every = float(log_settings.poll_interval)
-            jobs.append(Job(usage_source(log_settings.name), lambda e=every: e, usage.poll, usage.stop))
+            jobs.append(_usage_job(source, usage_log))
         return jobs
 
     def tick(self) -> None:
@@ -165,6 +163,23 @@ class Exporter:
             self._lease.release()
         except (SQLAlchemyError, StateError) as error:
             log.warning("lease not given back; it expires by itself in %.0f s: %s", TTL, _first_line(error))
+
+
+def _stripe_jobs(stripe: StripeSource) -> list[Job]:
+    def interval() -> float:
+        return stripe.interval  # the account's read allowance may stretch it
+
+    return [
+        Job(stripe.ledger, interval, stripe.poll_ledger, stripe.stop),
+        Job(stripe.subscriptions, interval, stripe.poll_subscriptions, stripe.stop),
+    ]
+
+
+def _usage_job(source: UsageSource, settings: UsageSettings) -> Job:
+    def interval() -> float:
+        return float(settings.poll_interval)
+
+    return Job(usage_source(settings.name), interval, source.poll, source.stop)
 
 
 def _first_line(error: BaseException) -> str:

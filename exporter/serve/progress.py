@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import ExitStack
+from typing import Never
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -24,7 +25,7 @@ def show_progress(service: Service, done: threading.Event | None = None) -> None
 
 def _watch(service: Service, names: tuple[str, ...], done: threading.Event | None) -> None:
     with ExitStack() as stack:
-        bars: dict[str, tqdm[None]] = {}
+        bars: dict[str, tqdm[Never]] = {}
         if sys.stderr.isatty():
             stack.enter_context(logging_redirect_tqdm())
             width = max(len(name) for name in names)

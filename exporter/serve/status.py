@@ -59,7 +59,8 @@ class SourceRow:
     """One source. Times are epoch seconds, ``interval`` seconds, ``progress`` 0…1 while history is being read.
 
     ``state``: ``ok``; ``waiting`` for its first read; ``reading history``; ``failing`` (the last read failed, the data
-    are still fresh enough); ``stale`` (its figures are withheld). ``error``: why the last read failed, if it did.
+    are still fresh enough); ``stale`` (its figures are withheld). ``error``: why the last read failed, or what
+    a good read had to leave out.
     """
 
     name: str
@@ -200,7 +201,9 @@ def _source(source: SourceRow, now: float) -> str:
             f'<progress max="1" value="{source.progress:.4f}" aria-label="History read">{share}</progress>'
             f'<p class="soft">{share} of history read</p>'
         )
-    if source.error:
+    if source.error and source.state in ("ok", "reading history"):
+        error = f"<dt>Note</dt><dd>{escape(source.error)}</dd>"
+    elif source.error:
         error = f'<dt>Last error</dt><dd class="error">{escape(source.error)}</dd>'
     return (
         f'<li class="card"><header><h3>{escape(source.name).replace("/", "/<wbr>")}</h3>'

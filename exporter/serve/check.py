@@ -1,0 +1,109 @@
+"""``margin-exporter check``: is everything right? Says what it found, line by line; reads only, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from exporter.clock import SystemClock
+from exporter.config import AccountSettings, UsageSettings
+from exporter.cost.pricebook import PriceBook
+from exporter.cost.usagedb import UsageDatabase
+from exporter.cost.usagetable import describe
+from exporter.errors import MarginError, SourceError
+from exporter.revenue.client import StripeReader
+from exporter.serve.configuration import load
+
+OPTIONAL = "optional"
+
+STRIPE_READS: tuple[tuple[str, Mapping[str, object], str], ...] = (
+    ("/v1/balance_transactions", {"limit": 1}, "cash ledger"),
+    ("/v1/balance", {}, "ledger drift"),
+    ("/v1/subscriptions", {"limit": 1, "status": "all"}, "MRR"),
+    ("/v1/events", {"limit": 1}, "changes of subscriptions"),
+    ("/v1/balance_transactions", {"limit": 1, "expand": ["data.source"]}, OPTIONAL + ": customers of transactions"),
+    ("/v1/account", {}, OPTIONAL + ": pins the state to the account"),
+)
+"""What is read of Stripe and what for. The exporter does without the optional ones, and says what is missing then."""
+
+
+def check(config_file: Path | None, pricing_file: Path, environment: Mapping[str, str]) -> int:
+    """Check everything; returns 0, or 1 when anything is wrong. Raises ConfigError for the files."""
+    loaded = load(config_file, pricing_file, environment)
+    book, settings = loaded.book, loaded.settings
+    _say("ok", f"{config_file or 'environment'}: {len(settings.accounts)} accounts, {len(settings.usage)} usage logs")
+    entries = sum(len(provider.entries) for provider in book.providers.values())
+    _say("ok", f"{pricing_file}: {len(book.providers)} providers, {entries} prices")
+    if not book.providers:
+        _say("warn", f"{pricing_file}: no prices at all: every row of usage will be unpriced")
+    wrong = 0
+    for account in settings.accounts:
+        wrong += _lines(lambda account=account: _stripe(account))  # type: ignore[misc]
+    for usage in settings.usage:
+        wrong += _lines(lambda usage=usage: _usage(usage, book))  # type: ignore[misc]
+    print("everything is right" if not wrong else f"{wrong} things are wrong")  # noqa: T201
+    return 1 if wrong else 0
+
+
+def _lines(of: Callable[[], Iterator[tuple[str, str]]]) -> int:
+    """Print the lines of one source; returns how many of them are errors."""
+    wrong = 0
+    try:
+        for level, text in of():
+            wrong += level == "error"
+            _say(level, text)
+    except MarginError as error:
+        wrong += 1
+        _say("error", str(error))
+    return wrong
+
+
+def _stripe(account: AccountSettings) -> Iterator[tuple[str, str]]:
+    name = f"Stripe account {account.name}"
+    yield "ok", f"{name}: {'test' if account.test_mode else 'live'} mode, {account.api_base}"
+    if not account.restricted:
+        yield "warn", f"{name}: this is not a restricted key (rk_…); one that only reads cannot move money"
+    reader = StripeReader(account, SystemClock())
+    for endpoint, parameters, purpose in STRIPE_READS:
+        try:
+            body = reader.get(endpoint, parameters)
+        except SourceError as error:
+            yield ("warn" if purpose.startswith(OPTIONAL) else "error"), f"{error} ({purpose})"
+            if error.reason not in ("permission", "bad_request"):
+                return  # no use in asking on
+            continue
+        shown = f" {json.loads(body)['id']}" if endpoint == "/v1/account" else ""
+        yield "ok", f"{name}: {endpoint}{shown} ({purpose})"
+
+
+def _usage(usage: UsageSettings, book: PriceBook) -> Iterator[tuple[str, str]]:
+    database = UsageDatabase(usage)
+    with database.reading() as connection:
+        table = describe(connection, usage)
+    name = f"usage log {usage.name}"
+    yield "ok", f"{name}: {database.place}, table {usage.table}"
+    for field, column in table.dimensions:
+        yield "ok", f"{name}: {field} ← {column}"
+    for measure in table.measures:
+        yield "ok", f"{name}: {measure.name} ← {measure.column}"
+    if table.time is None:
+        yield "warn", f"{name}: the table is empty, so the form of its times is not known yet"
+    if not table.indexed:
+        column = usage.columns.time
+        yield (
+            "warn",
+            f'{name}: no index begins with "{column}", so every poll reads the whole table; '
+            f'CREATE INDEX ON "{usage.table}" ("{column}");',
+        )
+    missing = sorted(book.quantities() - set(usage.quantities))
+    if missing:
+        yield "warn", f"{name}: prices ask for {', '.join(missing)}, which no column is mapped to"
+    attributes = sorted(book.attributes() - set(usage.attributes))
+    if attributes:
+        yield "warn", f"{name}: prices depend on {', '.join(attributes)}, which no column is mapped to"
+
+
+def _say(level: str, text: str) -> None:
+    print(f"{level:<5} {text}", file=sys.stdout)  # noqa: T201
