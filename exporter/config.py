@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -123,8 +124,8 @@ class MrrRules(Document):
 
     cancel_at_period_end: Literal["at_cancellation", "at_period_end"] = "at_cancellation"
     paused_collection: Literal["include", "exclude"] = "include"
-    day_factor: Factor = Field(default="365/12", validate_default=True)
-    week_factor: Factor = Field(default="52/12", validate_default=True)
+    day_factor: Factor = Fraction(365, 12)
+    week_factor: Factor = Fraction(52, 12)
 
 
 class MarginFile(Document):

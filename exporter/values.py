@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
 from exporter.yamldoc import nearest
 
@@ -105,7 +105,12 @@ def _fraction(value: object) -> Fraction:
     return Fraction(text)
 
 
-Factor = Annotated[Fraction, PlainValidator(_fraction), WithJsonSchema({"type": ["string", "number"]})]
+Factor = Annotated[
+    Fraction,
+    PlainValidator(_fraction),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number"]}),
+]
 
 
 def is_loopback(host: str) -> bool:

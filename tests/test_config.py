@@ -135,12 +135,19 @@ customers: {cap: 0}
 """
 
 
+def test_forms_of_durations(tmp_path: Path) -> None:
+    for text, seconds in (("90", 90), ("45s", 45), ("2 m", 120), ("1h", 3600), ("1d", 86400)):
+        assert settings(f"usage: [{{poll_interval: {text}}}]\n", tmp_path).usage[0].poll_interval == seconds
+    assert settings("usage: [{reread: 2w}]\n", tmp_path).usage[0].reread == 14 * 86400
+
+
 def test_a_whole_file(tmp_path: Path) -> None:
     env = {"US_KEY": LIVE, "EU_KEY": "sk_live_canary0two", "STATE": "sqlite:///state.db"}
     found = settings(WHOLE, tmp_path, env)
     us, eu = found.accounts
     assert (us.poll_interval, us.ledger_since, us.expand_source) == (300, date(2024, 6, 1), False)
     assert (us.test_mode, us.restricted, eu.restricted) == (False, True, False)
+    assert found.zone.key == "Asia/Kathmandu"
     (log,) = found.usage
     assert (log.poll_interval, log.reread, log.table_schema) == (30, 7 * 86400, "analytics")
     assert (log.columns.time, log.columns.model) == ("at", None)
@@ -333,6 +340,11 @@ BAD: dict[str, tuple[str, Mapping[str, str] | None, str]] = {
     ),
     "day": (
         "accounts: [{ledger_since: 2026-02-30}]\n",
+        None,
+        "margin.yaml:1:27: accounts[0].ledger_since: must be a day such as 2026-01-31",
+    ),
+    "day in words": (
+        "accounts: [{ledger_since: yesterday}]\n",
         None,
         "margin.yaml:1:27: accounts[0].ledger_since: must be a day such as 2026-01-31",
     ),

@@ -164,10 +164,13 @@ def test_the_example_of_pricing_yaml_loads() -> None:
     assert book.provider_label("KLING_V1") == "kling"
 
 
-def test_json_schemas_can_be_made() -> None:
-    for model in (config.MarginFile, pricefile.PriceFile):
-        schema = json.dumps(model.model_json_schema(by_alias=True))
-        assert "markdown" not in schema
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("model", [config.MarginFile, pricefile.PriceFile])
+def test_editors_can_have_a_json_schema(model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(by_alias=True)
+    assert set(schema["properties"]) == {field.alias or key for key, field in model.model_fields.items()}
+    assert all(one["additionalProperties"] is False for one in schema["$defs"].values() if "properties" in one)
+    json.dumps(schema)
 
 
 def test_shipped_prices_have_source_and_date_and_no_guess() -> None:

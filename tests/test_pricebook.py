@@ -146,6 +146,14 @@ def test_a_unit_without_a_price_yet_was_never_checked() -> None:
     assert parse_pricebook(text).checked(at("2026-03-01"))[0] == Checked("kling", "kling-3.0", None)
 
 
+def test_attributes_may_be_written_without_quotes() -> None:
+    when = "{{when: {{audio: {}}}, price: 1, currency: usd}}"
+    for written, meant in (("true", "true"), ("false", "false"), ("5", "5"), ("off", "off")):
+        found = parse_pricebook(charge(f"quantity: requests, rates: [{when.format(written)}]"))
+        rate = found.providers["k"].entries[0].versions[0].charges[0].rates[0]
+        assert rate.when == {"audio": meant}
+
+
 HEAD = "schema: margin-pricing/1\nproviders:\n  k:\n"
 ENTRY = "    prices:\n      - id: e\n        match: {model: {equals: m}}\n"
 

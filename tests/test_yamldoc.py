@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from exporter.errors import ConfigError
 from exporter.yamldoc import DecimalText, Document, load, nearest, parse, validate
@@ -209,6 +209,13 @@ def test_values_from_no_file_name_their_origin() -> None:
     with pytest.raises(ConfigError) as caught:
         validate({"count": 9}, "environment", Tree)
     assert str(caught.value) == 'environment: must be at most 5\nenvironment: the key "needed" is missing'
+
+
+def test_numbers_given_in_python() -> None:
+    assert Leaf(price=Decimal("0.1")).price == Decimal("0.1")
+    for wrong in (Decimal("NaN"), Decimal("Infinity"), Decimal(-1), 0.1):
+        with pytest.raises(ValidationError):
+            Leaf.model_validate({"price": wrong})
 
 
 def test_nearest() -> None:
