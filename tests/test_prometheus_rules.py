@@ -1,0 +1,176 @@
+"""Rules, alerts and Alertmanager's routing: promtool's and amtool's own checks, and ours."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from monitoring import ROOT, RULES, mistakes, run, selectors, tool
+
+PROMETHEUS = ROOT / "prometheus"
+UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
+RUNBOOKS = "https://github.com/margin-exporter/margin-exporter/blob/main/docs/runbooks.md#"
+
+
+def _rules() -> list[dict[str, Any]]:
+    groups = [g for path in sorted(RULES.glob("*.yml")) for g in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+RECORDED = [rule for rule in _rules() if "record" in rule]
+ALERTS = [rule for rule in _rules() if "alert" in rule]
+BY_NAME = {rule["alert"]: rule for rule in ALERTS}
+THRESHOLDS = [rule["labels"]["threshold"] for rule in RECORDED if rule["record"] == "margin:threshold"]
+alerts = pytest.mark.parametrize("alert", ALERTS, ids=[rule["alert"] for rule in ALERTS])
+
+
+@pytest.mark.prometheus
+def test_prometheus_accepts_configuration_and_rules() -> None:
+    run(tool("promtool"), "check", "config", PROMETHEUS / "prometheus.yml")
+
+
+@pytest.mark.prometheus
+def test_alertmanager_accepts_its_configuration() -> None:
+    run(tool("amtool"), "check-config", PROMETHEUS / "alertmanager.yml")
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda p: p.stem)
+def test_promtool_unit_tests(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["group_eval_order"], "groups would be evaluated at random"
+    run(tool("promtool"), "test", "rules", path)
+
+
+@pytest.mark.prometheus
+def test_promtool_unit_tests_fail_when_a_rule_is_wrong(tmp_path: Path) -> None:
+    shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
+    thresholds = tmp_path / "prometheus/rules/thresholds.yml"
+    thresholds.write_text(thresholds.read_text().replace("vector(0.20)", "vector(0.05)"))
+    command = [tool("promtool"), "test", "rules", str(tmp_path / "prometheus/tests/money.yml")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+def test_unit_tests_name_every_alert() -> None:
+    text = "".join(path.read_text() for path in UNIT_TESTS)
+    assert [name for name in BY_NAME if f"alertname: {name}" not in text and f'alertname="{name}"' not in text] == []
+
+
+def test_unit_tests_know_every_group() -> None:
+    groups = {g["name"] for path in RULES.glob("*.yml") for g in yaml.safe_load(path.read_text())["groups"]}
+    for path in UNIT_TESTS:
+        assert set(yaml.safe_load(path.read_text())["group_eval_order"]) == groups, path.name
+
+
+@pytest.mark.parametrize("rule", _rules(), ids=lambda r: r.get("alert") or r["record"])
+def test_rules_use_metrics_of_the_catalogue_and_pin_windows(rule: dict[str, Any]) -> None:
+    assert mistakes(rule["expr"]) == []
+
+
+@pytest.mark.parametrize("rule", _rules(), ids=lambda r: r.get("alert") or r["record"])
+def test_rules_survive_two_replicas(rule: dict[str, Any]) -> None:
+    """No sum over instances: each selector of an exported gauge is inside ``max without (instance)`` or ``max by``."""
+    expression = re.sub(r"\s+", " ", rule["expr"])
+    for name in {s.name for s in selectors(expression)} - {"margin_config_last_reload_successful"}:
+        for before in re.split(rf"{name}\b", expression)[:-1]:
+            assert re.search(r"max (without \(instance\)|by \(job\)) \((max_over_time|last_over_time)?\($", before) or (
+                re.search(r"max (without \(instance\)|by \(job\)) \($", before)
+            ), f"{name} is not collapsed over instances"
+
+
+@pytest.mark.parametrize(("expression", "wrong"), [
+    ('margin_cost_amount{window="30d"}', []),
+    ("margin_cost_amount", ["margin_cost_amount: window is not pinned"]),
+    ('sum(margin_cost_amount{window=~"24h|7d"})', ["margin_cost_amount: window is not pinned"]),
+    ('sum by (window) (margin_cost_amount{window=~"24h|7d"})', []),
+    ('margin_gross_margin_ratio{window="30d"}', ["margin_gross_margin_ratio: basis is not pinned"]),
+    ('margin_mrr_amount{plan="x"}', ["margin_mrr_amount has no label plan"]),
+    ("margin_mrr_usd + job:margin_mrr:sum", ["margin_mrr_usd is not in the catalogue"]),
+])  # fmt: skip
+def test_the_check_of_expressions_sees_mistakes(expression: str, wrong: list[str]) -> None:
+    assert mistakes(expression) == wrong
+
+
+@alerts
+def test_alerts_are_complete(alert: dict[str, Any]) -> None:
+    labels, notes = alert["labels"], alert["annotations"]
+    assert labels["severity"] in ("critical", "warning", "none")
+    assert labels["team"] in ("finance", "ops")
+    assert labels["signal"] in ("money", "data", "quality", "watchdog")
+    assert (labels["severity"] == "none") == (alert["alert"] == "Watchdog")
+    if alert["alert"] != "Watchdog":
+        assert {"for", "keep_firing_for"} <= alert.keys(), "one odd evaluation must change nothing"
+    assert {"summary", "description", "runbook_url", "dashboard_url"} <= notes.keys()
+    assert len(re.sub(r"{{.*?}}", "x", notes["summary"])) <= 110, "must be read at a glance"
+    assert notes["summary"].endswith(".")
+    assert notes["dashboard_url"].startswith("/d/margin-overview")
+
+
+@alerts
+def test_alerts_have_a_runbook_and_a_line_in_the_docs(alert: dict[str, Any]) -> None:
+    name = alert["alert"]
+    assert alert["annotations"]["runbook_url"] == RUNBOOKS + name.lower()
+    runbook = _sections(ROOT / "docs/runbooks.md")[name]
+    for part in ("**Means**", "**Look first**", "**Causes, likeliest first**", "**Fix**", "**Silence**"):
+        assert part in runbook, f"{name}: the runbook lacks {part}"
+    line = next(
+        x for x in (ROOT / "docs/alerts.md").read_text().splitlines() if f"[{name}](runbooks.md#{name.lower()})" in x
+    )
+    for fact in (alert["labels"]["severity"], alert["labels"]["team"], alert.get("for", "at once")):
+        assert fact in line, f"docs/alerts.md says something else than {fact} about {name}"
+
+
+def test_documents_know_no_other_alerts() -> None:
+    assert set(_sections(ROOT / "docs/runbooks.md")) == set(BY_NAME)
+    assert set(re.findall(r"\[(\w+)\]\(runbooks\.md#", (ROOT / "docs/alerts.md").read_text())) == set(BY_NAME)
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("name", BY_NAME)
+def test_queries_in_runbooks_parse(name: str, tmp_path: Path) -> None:
+    queries = re.findall(r"```promql\n(.+?)```", _sections(ROOT / "docs/runbooks.md")[name], re.DOTALL)
+    assert queries or name == "Watchdog", "a runbook starts with a query"
+    rules = [{"record": f"q:{i}", "expr": query} for i, query in enumerate(queries)]
+    path = tmp_path / "queries.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "runbook", "rules": rules}]}))
+    run(tool("promtool"), "check", "rules", path)
+    assert [m for query in queries for m in mistakes(query)] == []
+
+
+def test_thresholds_are_defined_used_and_documented() -> None:
+    used = {t for rule in ALERTS for t in re.findall(r'threshold="(\w+)"', rule["expr"])}
+    assert used == set(THRESHOLDS)
+    assert len(set(THRESHOLDS)) == len(THRESHOLDS)
+    text = (ROOT / "docs/alerts.md").read_text()
+    values = {r["labels"]["threshold"]: r["expr"] for r in RECORDED if r["record"] == "margin:threshold"}
+    for name, expression in values.items():
+        number = re.fullmatch(r"vector\((.+)\)", expression)
+        assert number, f"{name}: only a number can be edited"
+        line = next(x for x in text.splitlines() if x.startswith(f"| `{name}`"))
+        assert f"| {number[1]} |" in line
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("alert", ["MarginGrossMarginLow", "MarginCostSpike", "MarginSourceStale", "Watchdog"])
+def test_alerts_reach_their_people(alert: str) -> None:
+    labels = {"alertname": alert, "job": "margin-exporter", **BY_NAME[alert]["labels"]}
+    receivers = {"MarginGrossMarginLow": "page,finance", "MarginCostSpike": "finance", "MarginSourceStale": "page,ops"}
+    given = [f"{label}={value}" for label, value in labels.items()]
+    expected = receivers.get(alert, "watchdog")
+    run(tool("amtool"), "config", "routes", "test", f"--config.file={PROMETHEUS / 'alertmanager.yml'}",
+        f"--verify.receivers={expected}", *given)  # fmt: skip
+
+
+def test_inhibition_never_rests_on_labels_that_nobody_has() -> None:
+    """An ``equal`` label that is missing on both sides would let one business silence another."""
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    assert [rule for rule in config["inhibit_rules"] if rule["equal"] != ["job"]] == []
+
+
+def _sections(path: Path) -> dict[str, str]:
+    parts = re.split(r"^## (\w+)\n", path.read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
