@@ -1,10 +1,10 @@
 """Every error that leaves a room.
 
-    MarginError
-    ├── ConfigError        a file, flag or environment variable is wrong: the operator must change it
-    ├── SourceError        a source (Stripe, the usage database) could not be read: try again later
-    ├── StateError         the exporter's own state cannot be used (wrong account, newer schema, locked)
-    └── LeaseLost          another process writes now: stop writing, go on serving
+MarginError
+├── ConfigError        a file, flag or environment variable is wrong: the operator must change it
+├── SourceError        a source (Stripe, the usage database) could not be read: try again later
+├── StateError         the exporter's own state cannot be used (wrong account, newer schema, locked)
+└── LeaseLost          another process writes now: stop writing, go on serving
 """
 
 from __future__ import annotations
