@@ -1,8 +1,6 @@
 """Reads Stripe through the ``stripe`` package: its client, authentication, version header and error mapping.
 
-Two things are done differently here, both measured: bodies of successful answers stay bytes (the package's decoding
-and objects cost ten to twenty-five times what the typed decoders of ``pages`` do), and retries are our own (the package
-does not retry 429 and ignores Retry-After).
+Retries are our own: the package does not retry 429 and ignores Retry-After. So is the transport, see ``transport``.
 """
 
 from __future__ import annotations
@@ -15,29 +13,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
-import requests
 import stripe
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
 
 from exporter import __version__
 from exporter.clock import Clock
 from exporter.config import AccountSettings
 from exporter.errors import Reason, SourceError
 from exporter.revenue.pacing import Pace
+from exporter.revenue.transport import READ_TIMEOUT, Transport
 
 log = logging.getLogger("exporter.revenue")
 
 STRIPE_VERSION = "2026-10-28.endive"
 """Sent with every request, so that the account's default version never changes the shapes we read."""
 
-CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 30.0
 ATTEMPTS = 6
 MAX_WAIT = 60.0
 """A longer Retry-After fails the poll instead; the next one comes soon enough."""
@@ -53,34 +46,6 @@ class Stopped(Exception):
 
 class NotFound(SourceError):
     """Stripe knows no such object (404)."""
-
-
-class _Answer(threading.local):
-    """The last answer of this thread."""
-
-    body: bytes = b""
-    status: int | None = None
-    headers: Mapping[str, str] = {}
-
-
-class _RawClient(stripe.RequestsClient):
-    """The package's transport, except that the body of a success is kept as bytes and the package sees ``{}``."""
-
-    def __init__(self, session: requests.Session) -> None:
-        super().__init__(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), session=session)
-        self.answer = _Answer()
-
-    def request(  # type: ignore[override]  # as in the package itself: its base class says str where it means bytes
-        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
-    ) -> tuple[bytes, int, Mapping[str, str]]:
-        answer = self.answer
-        answer.body, answer.status, answer.headers = b"", None, {}
-        body, status, answer_headers = super().request(method, url, headers, post_data)
-        answer.status, answer.headers = status, answer_headers
-        if 200 <= status < 300:
-            answer.body = body
-            return b"{}", status, answer_headers
-        return body, status, answer_headers
 
 
 class Tally:
@@ -130,6 +95,7 @@ class StripeReader:
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -140,7 +106,7 @@ class StripeReader:
         self._monotonic = monotonic
         self.pace = Pace(account.requests_per_second, self._sleep, monotonic)
         _quieten()
-        self._transport = _RawClient(_session(str(account.api_base), account.workers))
+        self._transport = Transport(str(account.api_base), account.workers + 4, read_timeout)
         self._client = stripe.StripeClient(
             account.api_key.reveal(),
             stripe_version=STRIPE_VERSION,
@@ -226,7 +192,7 @@ class StripeReader:
         answer = self._transport.answer
         status = answer.status
         if status is None:
-            reason, said = _transport_failure(caught)
+            reason, said = answer.failure
             return SourceError(reason, self._text(endpoint, said)), True
         again = status in (409, 429) or status >= 500
         said = f"{status}: {_masked(caught.user_message or 'no explanation')}"
@@ -253,21 +219,6 @@ class StripeReader:
         return f"{where} (request {_masked(request)})" if request else where
 
 
-def _session(base: str, workers: int) -> requests.Session:
-    """One pool of connections for all threads.
-
-    ``trust_env`` is off because it lets ~/.netrc replace our Authorization header; proxies are still honoured.
-    """
-    session = requests.Session()
-    session.trust_env = False
-    session.proxies.update(get_environ_proxies(base))
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=workers + 4)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
 def _quieten() -> None:
     """No telemetry, and no bodies in logs: below WARNING the package logs whole answers."""
     stripe.enable_telemetry = False
@@ -275,20 +226,6 @@ def _quieten() -> None:
     if logger.level < logging.WARNING:
         logger.setLevel(logging.WARNING)
     stripe.set_app_info("margin-exporter", version=__version__)
-
-
-def _transport_failure(caught: stripe.StripeError) -> tuple[Reason, str]:
-    """No answer, or not all of it: its reason and what to look at."""
-    cause = caught.__cause__
-    inner = cause.args[0] if cause is not None and cause.args else None
-    names = f"{type(cause).__name__} {type(inner).__name__} {inner}"
-    if isinstance(cause, requests.Timeout) or "timed out" in names or "Timeout" in names:
-        return "timeout", f"no whole answer within {READ_TIMEOUT:.0f} s"
-    if isinstance(cause, requests.exceptions.SSLError):
-        return "connection", "the server's TLS certificate could not be verified"
-    if isinstance(cause, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
-        return "bad_response", "the answer broke off"
-    return "connection", f"no connection ({type(cause).__name__})"
 
 
 def _permission(caught: stripe.StripeError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -22,8 +23,10 @@ from exporter.store.slices import load_slices, move_slice, split_slice
 log = logging.getLogger("exporter.revenue")
 
 PAGES_PER_COMMIT = 24
-PAGES_IN_FLIGHT = 4
-"""Pages per thread that may wait for the writer: bounds memory."""
+COMMIT_EVERY = 0.25
+"""Seconds that the writer waits for a batch to fill: one commit of many pages costs half of many commits."""
+PAGES_WAITING = 2 * PAGES_PER_COMMIT
+"""Pages beyond one per thread that may wait for the writer: bounds memory."""
 
 R = TypeVar("R")
 
@@ -98,7 +101,7 @@ class SlicedRead(Generic[R]):
         self._on_commit = on_commit
         self._lock = threading.Condition()
         self._events: SimpleQueue[_Page[R] | _Split | None] = SimpleQueue()
-        self._room = threading.Semaphore(PAGES_IN_FLIGHT * workers)
+        self._room = threading.Semaphore(PAGES_WAITING + workers)
         self._error: BaseException | None = None
         self._running = 0
         with store.read() as connection:
@@ -134,18 +137,19 @@ class SlicedRead(Generic[R]):
         """What the threads have brought since the last commit; None when they have all ended."""
         batch: list[_Page[R] | _Split] = []
         event = self._events.get()
+        until = time.monotonic() + COMMIT_EVERY
         while event is not None:
             batch.append(event)
             if len(batch) >= PAGES_PER_COMMIT:
                 return batch
             try:
-                event = self._events.get_nowait()
+                event = self._events.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 return batch
-        if batch:
-            self._events.put(None)
-            return batch
-        return None
+        if not batch:
+            return None
+        self._events.put(None)
+        return batch
 
     def _write(self, batch: list[_Page[R] | _Split]) -> int:
         pages = [event for event in batch if isinstance(event, _Page)]
