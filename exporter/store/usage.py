@@ -152,7 +152,7 @@ def bucket_totals(connection: Connection, start: int, end: int) -> list[UsageTot
         .where(table.c.bucket >= start, table.c.bucket < end)
         .order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet)
     )
-    return [UsageTotal._make(total) for total in _joined(rows, 3)]
+    return [UsageTotal._make(total) for total in joined(rows, 3)]
 
 
 def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
@@ -163,7 +163,7 @@ def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTo
         .where(table.c.start >= start, table.c.start < end)
         .order_by(table.c.source, table.c.start, table.c.key_id, table.c.facet)
     )
-    return [UsageTotal._make(total) for total in _joined(rows, 3)]
+    return [UsageTotal._make(total) for total in joined(rows, 3)]
 
 
 def customer_totals(connection: Connection, start: int, end: int) -> list[CustomerTotal]:
@@ -174,10 +174,10 @@ def customer_totals(connection: Connection, start: int, end: int) -> list[Custom
         .where(table.c.start >= start, table.c.start < end)
         .order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
     )
-    return [CustomerTotal._make(total) for total in _joined(rows, 4)]
+    return [CustomerTotal._make(total) for total in joined(rows, 4)]
 
 
-def _joined(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[Any, ...]]:
+def joined(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[Any, ...]]:
     """Facets put together again: rows that agree in their first ``width`` columns are one total."""
     group: tuple[Any, ...] | None = None
     requests = 0

@@ -1,0 +1,240 @@
+"""Usage rolled up in SQL: the database groups and sums, and only groups come here, never a row.
+
+Three groupings of the same rows: 15-minute bucket × key (what prices need), segment × customer × key, and business day
+× user. Whether each measure is NULL, counts, or is bad is part of the key, so that a sum is never partly unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, literal_column, select
+
+from exporter.clock import BUCKET
+from exporter.cost.days import DAY, Cuts, start_of_day_number
+from exporter.cost.measures import ABSENT, BAD, PRESENT
+from exporter.cost.timecolumn import TimeColumn
+from exporter.cost.usagetable import UsageTable
+from exporter.errors import SourceError
+from exporter.store.usage import UsageKey
+
+K = TypeVar("K")
+Total = tuple[int, tuple[int, ...]]
+"""Requests, and the sums of the key's measures in its order."""
+
+
+class Groups:
+    """The keys that have been seen, by a small number: a group's columns are looked up, not made into a key again."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.keys: list[UsageKey] = []
+        self._found: dict[tuple[Any, ...], tuple[int, tuple[int, ...]]] = {}
+        self._numbers: dict[UsageKey, int] = {}
+
+    def find(self, table: UsageTable, group: tuple[Any, ...]) -> tuple[int, tuple[int, ...]]:
+        """The key's number for (dimensions…, states of the measures), and which of the measures are summed in it."""
+        found = self._found.get(group)
+        if found is None:
+            key, summed = self._key(table, group)
+            number = self._numbers.setdefault(key, len(self.keys))
+            if number == len(self.keys):
+                self.keys.append(key)
+            found = self._found[group] = (number, summed)
+        return found
+
+    def _key(self, table: UsageTable, group: tuple[Any, ...]) -> tuple[UsageKey, tuple[int, ...]]:
+        *values, states = group
+        fields: dict[str, str] = {}
+        attributes = []
+        for (field, _), value in zip(table.dimensions, values, strict=True):
+            name, _, attribute = field.partition(":")
+            if attribute and value is not None:
+                attributes.append((attribute, text_of(value)))
+            elif not attribute:
+                fields[name] = text_of(value)
+        each = [(i, measure, states >> (2 * i) & 3) for i, measure in enumerate(table.measures)]
+        key = UsageKey(
+            source=self.source,
+            **fields,
+            attributes=tuple(attributes),
+            measures=tuple(measure.name for _, measure, state in each if state == PRESENT),
+            bad=tuple(measure.name for _, measure, state in each if state == BAD),
+        )
+        return key, tuple(i for i, _, state in each if state == PRESENT)
+
+
+def text_of(value: Any) -> str:
+    """A dimension's value as text, ``""`` for NULL."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True)
+    return value if isinstance(value, str) else str(value)
+
+
+@dataclass
+class Buckets:
+    """``totals`` by (bucket, key number); the newest row by raw provider; rows whose time cannot be read."""
+
+    totals: dict[tuple[int, int], Total]
+    last: dict[str, int]
+    unreadable: int = 0
+
+
+class Rollup:
+    """The statements over one usage table. All spans are ``start ≤ time < end`` in seconds since the epoch."""
+
+    def __init__(self, table: UsageTable, time: TimeColumn, cuts: Cuts, groups: Groups) -> None:
+        self.table = table
+        self.time = time
+        self.cuts = cuts
+        self.groups = groups
+        self._dimensions = [sql for _, sql in table.dimensions]
+
+    def buckets(self, connection: Connection, start: int, end: int) -> Buckets:
+        """15-minute totals."""
+        epoch = self.time.epoch(start, end)
+        columns = [f"({epoch}) / {BUCKET}", *self._dimensions, self._states()]
+        newest = f"max({epoch})"
+        rows = self._grouped(connection, columns, [newest], self.time.reading(start, end), sums=True)
+        totals: dict[tuple[int, int], Total] = {}
+        last: dict[str, int] = {}
+        unreadable = 0
+        width = len(columns)
+        for row in rows:
+            if row[0] is None:
+                unreadable += row[width + 1]
+                continue
+            number, summed = self.groups.find(self.table, tuple(row[1:width]))
+            newest_row = row[width]
+            provider = self.groups.keys[number].provider
+            if newest_row > last.get(provider, -1):
+                last[provider] = newest_row
+            _add(totals, (row[0] * BUCKET, number), self._total(row, width + 1, summed))
+        return Buckets(totals, last, unreadable)
+
+    def customers(self, connection: Connection, start: int, end: int) -> dict[tuple[int, str, int], Total]:
+        """Totals by (segment, customer, key number). The log must have a customer column."""
+        assert self.table.customer is not None
+        epoch = self.time.epoch(start, end)
+        day, index = self.cuts.day_sql(epoch, start, end), self.cuts.index_sql(epoch, start, end)
+        columns = [day, index, self.table.customer, *self._dimensions, self._states()]
+        totals: dict[tuple[int, str, int], Total] = {}
+        width = len(columns)
+        days: dict[int, int] = {}
+        for row in self._grouped(connection, columns, [], self.time.between(start, end), sums=True):
+            number, summed = self.groups.find(self.table, tuple(row[3:width]))
+            if (day_start := days.get(row[0])) is None:
+                day_start = days[row[0]] = start_of_day_number(row[0], self.cuts.zone)
+            group = (self.cuts.segment(day_start, row[1]), text_of(row[2]), number)
+            _add(totals, group, self._total(row, width, summed))
+        return totals
+
+    def users(
+        self, connection: Connection, start: int, end: int, statuses: Collection[str], hashed: Callable[[str], int]
+    ) -> set[tuple[int, int]]:
+        """(business day, hash of the user) of each user with a row in one of the raw ``statuses``."""
+        status = dict(self.table.dimensions).get("status")
+        if self.table.user is None or (status is not None and not statuses):
+            return set()
+        epoch = self.time.epoch(start, end)
+        conditions = [self.time.between(start, end), f"{self.table.user} IS NOT NULL"]
+        columns = [self.cuts.day_sql(epoch, start, end), self.table.user]
+        statement = self._select(columns, [], conditions)
+        if status is not None:
+            statement = statement.where(_sql(_as_text(status, self.time)).in_(sorted(statuses)))
+        starts: dict[int, int] = {}
+        found = set()
+        for number, user in connection.execute(statement):
+            if (day := starts.get(number)) is None:
+                day = starts[number] = start_of_day_number(number, self.cuts.zone)
+            found.add((day, hashed(text_of(user))))
+        return found
+
+    def counts(self, connection: Connection, start: int, end: int) -> dict[int, int]:
+        """Rows by business day: with an index on the time column no row itself is read."""
+        day = self.cuts.day_sql(self.time.epoch(start, end), start, end)
+        rows = connection.execute(self._select([day], ["count(*)"], [self.time.between(start, end)]))
+        return {start_of_day_number(number, self.cuts.zone): rows for number, rows in rows}
+
+    def updated_days(self, connection: Connection, since: int, start: int, end: int) -> set[int]:
+        """Business days in ``[start, end)`` of the rows whose ``updated_at`` is ``since`` or later."""
+        assert self.table.updated is not None
+        day = self.cuts.day_sql(self.time.epoch(start, end), start, end)
+        statement = self._select([day], [], [self.table.updated.since(since), self.time.between(start, end)])
+        return {start_of_day_number(number, self.cuts.zone) for (number,) in connection.execute(statement)}
+
+    def first(self, connection: Connection, end: int, start: int = 0) -> int | None:
+        """Time of the oldest row that can be read, before ``end``; None when there is none."""
+        column = _sql(self.time.sql)
+        near = select(_sql(self.time.epoch(start, end))).select_from(self.table.table)
+        near = near.where(_sql(self.time.between(start, end))).order_by(column).limit(1)
+        about: int | None = connection.execute(near).scalar_one_or_none()
+        if about is None or self.time.ordered:
+            return about
+        # The column's order is that of time but for a day or so: the oldest is near the first.
+        low, high = max(start, about - 2 * DAY), min(about + 2 * DAY, end)
+        least = select(_sql(f"min({self.time.epoch(low, high)})")).select_from(self.table.table)
+        found: int | None = connection.execute(least.where(_sql(self.time.between(low, high)))).scalar_one()
+        return found
+
+    def count(self, connection: Connection, condition: str) -> int:
+        """Rows that meet ``condition``."""
+        statement = select(_sql("count(*)")).select_from(self.table.table).where(_sql(condition))
+        return int(connection.execute(statement).scalar_one())
+
+    def _states(self) -> str:
+        """One number that holds the state of each measure, two bits each."""
+        wide = self.time.engine == "postgresql" and len(self.table.measures) > 15
+        states = [
+            f"({measure.state()})" + (f" * {f'CAST({4**i} AS bigint)' if wide else 4**i}" if i else "")
+            for i, measure in enumerate(self.table.measures)
+        ]
+        return " + ".join(states) or str(ABSENT)
+
+    def _grouped(
+        self, connection: Connection, columns: Sequence[str], more: Sequence[str], condition: str, *, sums: bool
+    ) -> Iterable[Any]:
+        """Rows of (columns…, more…, count, sums…)."""
+        totals = [measure.total() for measure in self.table.measures] if sums else []
+        try:
+            yield from connection.execute(self._select(columns, [*more, "count(*)", *totals], [condition]))
+        except Exception as error:
+            if "integer overflow" in str(error):  # SQLite's SUM, which never wraps around
+                names = ", ".join(f'"{measure.column}"' for measure in self.table.measures)
+                raise SourceError(
+                    "schema", f"usage: the values of one of the columns {names} sum to more than 64 bits hold"
+                ) from None
+            raise
+
+    def _select(self, columns: Sequence[str], totals: Sequence[str], conditions: Sequence[str]) -> Select[Any]:
+        statement = select(*map(_sql, (*columns, *totals))).select_from(self.table.table)
+        for condition in conditions:
+            statement = statement.where(_sql(f"({condition})"))
+        return statement.group_by(*(_sql(str(i + 1)) for i in range(len(columns))))
+
+    def _total(self, row: Any, at: int, summed: tuple[int, ...]) -> Total:
+        measures = self.table.measures
+        return row[at], tuple(measures[i].scaled(row[at + 1 + i]) for i in summed)
+
+
+def _add(totals: dict[K, Total], key: K, total: Total) -> None:
+    """Two groups of SQL's may be one key: NULL and an empty text are both ``""``."""
+    former = totals.get(key)
+    if former is not None:
+        total = (former[0] + total[0], tuple(a + b for a, b in zip(former[1], total[1], strict=True)))
+    totals[key] = total
+
+
+def _as_text(sql: str, time: TimeColumn) -> str:
+    return f"CAST({sql} AS text)" if time.engine == "postgresql" else f"CAST({sql} AS TEXT)"
+
+
+def _sql(text: str) -> Any:
+    return literal_column(text)

@@ -1,0 +1,127 @@
+"""A usage log as a source: polls it, notes how that went, and never lets an error out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace as with_
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from exporter.clock import Clock
+from exporter.cost.history import History
+from exporter.cost.pricebook import PriceBook
+from exporter.cost.rollup import Groups
+from exporter.cost.tick import Tick
+from exporter.cost.usagedb import UsageDatabase
+from exporter.cost.usagetable import UsageTable
+from exporter.errors import LeaseLost, SourceError
+from exporter.store import sources
+from exporter.store.database import Store
+from exporter.store.usage import source_name
+from exporter.usagelog import UsageSettings
+
+log = logging.getLogger("exporter.cost")
+
+FIRST_SLICE_DAYS = 4
+
+
+class UsageSource:
+    """The source ``usage/<name>``. ``poll()`` is one tick; ``stop()`` ends a tick after its current slice."""
+
+    def __init__(
+        self, store: Store, settings: UsageSettings, zone: ZoneInfo, book: Callable[[], PriceBook], clock: Clock
+    ) -> None:
+        self.name = source_name(settings.name)
+        self.store = store
+        self.settings = settings
+        self.zone = zone
+        self.book = book
+        self.clock = clock
+        self.database = UsageDatabase(settings)
+        self.history = History(settings.name)
+        self.groups = Groups(settings.name)
+        self.table: UsageTable | None = None
+        self.slice_days = FIRST_SLICE_DAYS
+        self.polls = 0
+        self.stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Let a running poll end soon; what it has stored stays."""
+        self.stopping.set()
+
+    def poll(self) -> None:
+        """One tick: read, store, note the source's state. Raises LeaseLost only."""
+        at, began = self.clock.now(), time.monotonic()
+        try:
+            try:
+                done = Tick(self, int(at)).run()
+            except SourceError as error:
+                if error.reason != "schema" or self.table is None:
+                    raise
+                self.table = None  # described anew: the message is better then, or the mapping fits again
+                done = Tick(self, int(at)).run()
+        except LeaseLost:
+            self.forget()
+            raise
+        except SourceError as error:
+            self._failed(at, began, error)
+        except Exception as error:
+            log.exception("usage poll failed source=%s", self.name)
+            self._failed(at, began, SourceError("internal", f"{self.name}: {type(error).__name__}: {error}"))
+        else:
+            if done:
+                self._succeeded(at, began)
+
+    def forget(self) -> None:
+        """After a transaction that may not have committed: nothing in memory is trusted."""
+        self.table = None
+        self.history = History(self.settings.name)
+
+    def _succeeded(self, at: float, began: float) -> None:
+        with self.store.write() as connection:
+            status = self.status(connection)
+            first = at if status.complete_at is None else status.complete_at
+            sources.save(
+                connection,
+                with_(
+                    status,
+                    up=True,
+                    complete_at=first,
+                    data_at=at,
+                    last_success=at,
+                    last_attempt=at,
+                    duration=time.monotonic() - began,
+                    progress=1.0,
+                    reason=None,
+                    message=self._note(),
+                ),
+            )
+
+    def _failed(self, at: float, began: float, error: SourceError) -> None:
+        log.warning("usage poll failed source=%s reason=%s error=%s", self.name, error.reason, error)
+        self.forget()
+        try:
+            with self.store.write() as connection:
+                sources.count_error(connection, self.name, error.reason)
+                status = with_(self.status(connection), up=False, last_attempt=at, duration=time.monotonic() - began)
+                sources.save(connection, with_(status, reason=error.reason, message=str(error)))
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("usage poll cannot note its failure source=%s", self.name)
+
+    def status(self, connection: Connection) -> sources.SourceStatus:
+        interval = float(self.settings.poll_interval)
+        known = sources.statuses(connection).get(self.name)
+        return with_(known, interval=interval) if known else sources.SourceStatus(self.name, False, interval)
+
+    def _note(self) -> str | None:
+        """What the operator should know although all is well."""
+        if self.table is None or self.table.indexed:
+            return None
+        column, table = self.settings.columns.time, self.settings.table
+        return f'each poll reads the whole table; CREATE INDEX ON "{table}" ("{column}") in the usage database'
