@@ -47,7 +47,7 @@ def _start(seed: int, usage_url: str) -> Business:
     with bar:
 
         def step(name: str) -> None:
-            if bar.desc:
+            if name != STEPS[0]:
                 bar.update()
             bar.set_description_str(name)
 
