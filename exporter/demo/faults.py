@@ -26,7 +26,7 @@ Kind = Literal[
     "rate_limit",  # more than `per_second` requests in a second get 429
     "late",  # new objects are listed `seconds` after their created
     "insert",  # after each page with more behind it, `rows` new charges appear
-    "disconnect",  # the connection closes without an answer
+    "disconnect",  # the connection closes after the headers
 ]
 
 

@@ -171,6 +171,8 @@ async def _spoiled(fault: Fault, body: str, headers: dict[str, str], send: Send)
         await _start(send, 200, len(body), "application/json", headers)
         await send({"type": "http.response.body", "body": half, "more_body": True})
         await asyncio.sleep(fault.seconds or 3600)
+    else:
+        await _start(send, 200, len(body), "application/json", headers)
     # Nothing more is sent: uvicorn closes the connection of an answer that stays short of its length.
 
 
