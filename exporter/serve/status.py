@@ -251,8 +251,8 @@ def _percent(row: FigureRow | None) -> str:
     """The margin ratio; with ``≤`` while figures are incomplete."""
     if row is None or row.ratio is None:
         return '<span class="none">–</span>'
-    shown = f"{abs(row.ratio * 100).quantize(Decimal('0.1'), ROUND_HALF_UP)} %"
-    shown = f'<span class="loss">−{shown}</span>' if row.ratio < 0 else shown
+    rounded = (row.ratio * 100).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    shown = f'<span class="loss">−{-rounded} %</span>' if rounded < 0 else f"{abs(rounded)} %"
     return shown if row.complete else f'<span title="at most: something has no price yet">≤ {shown}</span>'
 
 

@@ -222,8 +222,9 @@ class WebConfig:
         # The signature is taken before the files are read: a change in between is seen next time.
         self._seen = _signature(self._watched)
         text = yamldoc.read_text(self.path)
-        # An empty file is one without settings, as for the toolkit.
-        file = yamldoc.parse(text, str(self.path), WebFile) if text.strip() else WebFile()
+        # A file of nothing but comments is one without settings, as for the toolkit.
+        filled = re.search(r"^\s*[^#\s]", text, re.MULTILINE)
+        file = yamldoc.parse(text, str(self.path), WebFile) if filled else WebFile()
         section, context, sans = file.tls_server_config, None, None
         if section is not None:
             cert, key, ca = (
