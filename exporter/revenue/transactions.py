@@ -69,9 +69,7 @@ class Rows(NamedTuple):
 
 
 _DECODER = msgspec.json.Decoder(Page[_Row[str | _Source]])
-_RAW_SOURCE = msgspec.json.Decoder(Page[_Row[msgspec.Raw]])
-_SOURCE = msgspec.json.Decoder(str | _Source)
-_ID = msgspec.json.Decoder(str | Reference)
+_ANY_SOURCE = msgspec.json.Decoder(Page[_Row[Any]])
 
 
 def decode(body: bytes) -> Rows:
@@ -89,15 +87,13 @@ def decode(body: bytes) -> Rows:
 
 def _tolerant(body: bytes) -> Page[_Row[str | _Source]]:
     """Decode the sources one by one, and keep only the id of one that does not look as documented."""
-    page: Any = _RAW_SOURCE.decode(body)
+    page = _ANY_SOURCE.decode(body)
     for row in page.data:
-        if row.source is not None:
-            try:
-                row.source = _SOURCE.decode(row.source)
-            except msgspec.ValidationError:
-                row.source = id_of(_ID.decode(row.source))
-    typed: Page[_Row[str | _Source]] = page
-    return typed
+        try:
+            row.source = msgspec.convert(row.source, str | _Source | None)
+        except msgspec.ValidationError:
+            row.source = msgspec.convert(row.source, Reference).id
+    return page
 
 
 def _row(row: _Row[str | _Source]) -> BalanceTransaction:
