@@ -36,6 +36,8 @@ class Business:
     usage_url: str
     now: int
     process: BaseProcess
+    pipe: Connection
+    """Held open: the process ends by itself when this end is gone, however that came about."""
 
     def close(self) -> None:
         """End the process at once; nothing in it is worth keeping."""
@@ -61,7 +63,7 @@ def start_business(seed: int, usage_url: str, step: Callable[[str], None]) -> Bu
             process.join(timeout=2)
             raise MarginError(f"the simulated business ended while {name} (exit status {process.exitcode})") from None
     address, now = found
-    return Business(address, DEMO_KEY, usage_url, now, process)
+    return Business(address, DEMO_KEY, usage_url, now, process, ours)
 
 
 def _run(parent: Connection, seed: int, usage_url: str) -> None:
