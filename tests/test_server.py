@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import threading
 import time
 from typing import Any
 
@@ -129,6 +130,33 @@ def test_a_client_that_does_not_read_is_dropped() -> None:
         assert site.ask("/-/healthy")[0].status == 200
 
 
+def test_a_slow_reader_gets_all_of_a_large_answer() -> None:
+    with serving() as site:
+        site.parts.self_metrics._fixed["text"]["margin_large"] = b"# a comment of some size\n" * 400_000
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", site.port))
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        time.sleep(0.3)
+        assert everything(connection).count(b"# a comment of some size\n") == 400_000
+
+
+def test_when_all_connections_are_busy_a_further_one_is_told_so() -> None:
+    release = threading.Event()
+
+    def wait() -> None:
+        release.wait(5)
+
+    with serving(Limits(connections=2), reload=wait) as site:
+        busy = [site.raw(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") for _ in range(2)]
+        eventually(lambda: sum(not c.idle for c in site.server.connections) == 2)
+        assert b" 503 " in everything(site.raw())
+        release.set()
+        assert all(read_answer(connection).endswith(b"Reloaded\n") for connection in busy)
+        assert site.ask("/-/healthy")[0].status == 200
+
+
 def stop_time(site: Site) -> float:
     begun = time.monotonic()
     site.server.stop()
@@ -141,7 +169,7 @@ def test_stops_within_a_second_whatever_is_open() -> None:
         read_answer(idle)
         half = site.raw(b"GET / HTTP/1.1\r\n")
         silent = site.raw()
-        eventually(lambda: len(site.server._state.connections) == 3)
+        eventually(lambda: len(site.server.connections) == 3)
         assert stop_time(site) < 1.0
         assert not site.server.alive
         for connection in (idle, half, silent):

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import time
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from webserver import Pair, Site, certificate, eventually, everything, prometheu
 
 from exporter.errors import ConfigError
 from exporter.serve import tls
+from exporter.serve.auth import WAITING
 from exporter.serve.server import Limits
 from exporter.serve.webconfig import RateLimit, WebConfig
 
@@ -122,6 +124,17 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, ca: Pair, pair: Pai
         WebConfig(tmp_path / "gone.yml")
 
 
+def test_a_flood_of_guesses_is_put_off(tmp_path: Path) -> None:
+    slow = bcrypt.hashpw(b"secret", bcrypt.gensalt(10)).decode()
+    with serving(web_config=web_config(tmp_path, f"basic_auth_users: {{alice: {slow}}}\n")) as site:
+        guesses = [
+            site.raw(GET.replace(b"\r\n\r\n", b"\r\nAuthorization: Basic %s\r\n\r\n" % b64encode(b"alice:%d" % i)))
+            for i in range(WAITING + 4)
+        ]
+        codes = sorted(everything(guess).split(b" ")[1] for guess in guesses)
+        assert codes == [b"401"] * WAITING + [b"503"] * 4
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("1s", 1.0), ("250ms", 0.25), ("1m30s", 90.0), ("1.5h", 5400.0), ("0", 0.0)]
 )
@@ -167,7 +180,7 @@ def drop_connections(site: Site) -> None:
     """End all connections, so that clients come again."""
     loop = site.server._loop
     assert loop is not None
-    for connection in list(site.server._state.connections):
+    for connection in site.server.connections:
         loop.call_soon_threadsafe(connection.transport.abort)
 
 

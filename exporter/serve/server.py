@@ -217,6 +217,11 @@ class Server:
         return self._thread.is_alive()
 
     @property
+    def connections(self) -> list[Connection]:
+        """Those that are open now."""
+        return [c for c in tuple(self._state.connections) if isinstance(c, Connection)]
+
+    @property
     def ports(self) -> tuple[int, ...]:
         """Ports in use, in the order of the addresses; known after ``start``."""
         return tuple(s.getsockname()[1] for s in self._sockets)
@@ -250,12 +255,12 @@ class Server:
         await self._stop.wait()
         for server in servers:
             server.close()
-        for connection in list(self._state.connections):
+        for connection in self.connections:
             connection.shutdown()
         give_up = loop.time() + STOP_WITHIN
-        while self._state.connections and loop.time() < give_up:
+        while self.connections and loop.time() < give_up:
             await asyncio.sleep(0.02)
-        for connection in list(self._state.connections):
+        for connection in self.connections:
             connection.transport.abort()
         date.cancel()
         await asyncio.sleep(0)  # so that aborted connections are told before the loop closes
