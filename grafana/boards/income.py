@@ -186,7 +186,7 @@ def customers() -> list[Json]:
             empty="all are valued",
         ),
         timeseries(
-            "MRR",
+            "MRR over time",
             asked("Does recurring revenue grow?", "MRR of all accounts at today's exchange rates.", "at each point."),
             [query(by("currency", history("margin_mrr_reporting_amount")), "MRR · {{currency}}")],
             unit="none",

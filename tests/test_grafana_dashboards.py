@@ -1,0 +1,197 @@
+"""Dashboards as files: what Grafana needs, what Prometheus parses, what the catalogue knows. The rules are those of
+https://github.com/grafana/dashboard-linter that apply to one exporter, and our own about money.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from monitoring import ROOT, mistakes, run, selectors, tool
+
+from exporter.metrics.catalogue import METRICS
+
+GRAFANA = ROOT / "grafana"
+sys.path.insert(0, str(GRAFANA))
+
+import build  # noqa: E402
+from boards import panels  # noqa: E402
+
+FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+files = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    return [panel for panel in dashboard["panels"] if panel["type"] not in ("row", "text")]
+
+
+def _expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for panel in _panels(dashboard):
+        yield from ((panel["title"], target["expr"]) for target in panel["targets"])
+    for annotation in dashboard["annotations"]["list"]:
+        if "expr" in annotation:
+            yield f"annotation {annotation['name']}", annotation["expr"]
+
+
+def _filled_in(expression: str) -> str:
+    return expression.replace("$__interval", "5m").replace("$__rate_interval", "5m")
+
+
+def test_committed_files_are_what_the_program_writes() -> None:
+    written = {name: build.encode(dashboard) for name, dashboard in build.dashboards().items()}
+    assert {path.name: path.read_text() for path in FILES} == written, "run: python grafana/build.py"
+
+
+@files
+def test_dashboard_is_classic_and_in_house_style(path: Path) -> None:
+    dashboard = _load(path)
+    assert 39 <= dashboard["schemaVersion"] <= 41
+    assert "__inputs" not in dashboard
+    assert dashboard["uid"] == f"margin-{path.stem}"
+    assert dashboard["title"].startswith("Margin / ")
+    assert dashboard["editable"] is False
+    assert dashboard["timezone"] == "utc"
+    assert "margin-exporter" in dashboard["tags"]
+    assert [link["tags"] for link in dashboard["links"]] == [["margin-exporter"]]
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["datasource"]["label"] == "Data source"
+    for variable in variables.values():
+        if variable["type"] == "query":
+            assert variable["datasource"] == DATASOURCE
+            assert variable["refresh"] == 2, "fill in again when the time range changes"
+            assert not variable["multi"] or variable["allValue"] == ".+"
+            assert mistakes(variable["query"]["query"].replace("$job", "x")) in ([], [_unpinned(variable)])
+
+
+def _unpinned(variable: dict[str, Any]) -> str:
+    """A variable's list of labels may come from any window."""
+    return f"{next(selectors(variable['query']['query'])).name}: window is not pinned"
+
+
+@files
+def test_panels_are_complete(path: Path) -> None:
+    dashboard = _load(path)
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    titles = [panel["title"] for panel in dashboard["panels"]]
+    assert len(set(titles)) == len(titles)
+    for panel in _panels(dashboard):
+        title = panel["title"]
+        assert panel["type"] in ("stat", "timeseries", "table", "bargauge"), title
+        assert panel["datasource"] == DATASOURCE, title
+        assert panel["targets"], title
+        assert all(target["datasource"] == DATASOURCE for target in panel["targets"]), title
+        references = [target["refId"] for target in panel["targets"]]
+        assert references == [chr(ord("A") + i) for i in range(len(references))], title
+        assert re.match(r"\*\*[A-Z].+\?\*\*\n\n.+", panel["description"]), f"{title}: the description asks no question"
+        for part in ("**Window:**", "**Source:**", "**Lag:**"):
+            assert part in panel["description"], f"{title}: the description lacks {part}"
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"], title
+        assert defaults["noValue"], f"{title}: says nothing when empty"
+        steps = defaults["thresholds"]["steps"]
+        assert steps[0]["value"] is None, title
+        values = [step["value"] for step in steps[1:]]
+        assert values == sorted(values), title
+
+
+@files
+def test_panels_lie_side_by_side(path: Path) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in _load(path)["panels"]:
+        grid = panel["gridPos"]
+        cells = {(grid["x"] + i, grid["y"] + j) for i in range(grid["w"]) for j in range(grid["h"])}
+        assert grid["x"] + grid["w"] <= 24, panel["title"]
+        assert not cells & taken, f"{panel['title']} lies on another panel"
+        taken |= cells
+
+
+@files
+def test_queries_use_the_catalogue_and_pin_windows(path: Path) -> None:
+    assert [(title, found) for title, expr in _expressions(_load(path)) if (found := mistakes(expr))] == []
+
+
+@files
+def test_queries_are_of_the_chosen_job_and_count_replicas_once(path: Path) -> None:
+    for title, expression in _expressions(_load(path)):
+        for selector in selectors(expression):
+            assert selector.matchers.get("job") == ("=", "$job"), f"{title}: {selector.name}"
+        if list(selectors(expression)) and not title.startswith("annotation"):
+            sums = re.findall(r"(?<![a-z_])(?:last_over_time\(|increase\()?margin_[a-z_]+\{", expression)
+            assert expression.count("max without (instance, job) (") == len(sums), f"{title}: {expression}"
+
+
+@files
+def test_no_query_sums_over_currencies(path: Path) -> None:
+    """Amounts with an account are in its currency: a sum keeps ``currency``. The others are in the reporting currency."""
+    summed = r"sum(?: by \(([\w, ]+)\))? ?\(max without \(instance, job\) \((?:last_over_time\()?(margin_\w+)\{"
+    seen = 0
+    for title, expression in _expressions(_load(path)):
+        for labels, name in re.findall(summed, expression):
+            seen += 1
+            if {"account", "currency"} <= set(METRICS[name].labels):
+                assert "currency" in labels.split(", "), f"{title}: {name} is summed over currencies"
+    assert seen > 20
+
+
+@files
+@pytest.mark.prometheus
+def test_prometheus_parses_every_query(path: Path, tmp_path: Path) -> None:
+    expressions = [_filled_in(expr) for _, expr in _expressions(_load(path))]
+    rules = [{"record": f"panel:{i}", "expr": expression} for i, expression in enumerate(expressions)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    run(tool("promtool"), "check", "rules", file)
+
+
+@files
+def test_every_money_series_names_its_currency(path: Path) -> None:
+    """Units follow the code at the end of a series' name; a name without it would show a bare number."""
+    for panel in _panels(_load(path)):
+        units = [o for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "/ usd$/"]
+        if units:
+            named = [target["legendFormat"] for target in panel["targets"]]
+            assert all(name.endswith("· {{currency}}") for name in named), panel["title"]
+        elif panel["type"] != "table":
+            used = {s.name for t in panel["targets"] for s in selectors(t["expr"]) if s.name.endswith("_amount")}
+            assert not used or panel["fieldConfig"]["defaults"]["unit"] == "percentunit", panel["title"]
+
+
+def test_the_builder_refuses_what_the_catalogue_does_not_know() -> None:
+    with pytest.raises(ValueError, match="no metric margin_mrr_usd"):
+        panels.metric("margin_mrr_usd")
+    with pytest.raises(ValueError, match="has no label"):
+        panels.metric("margin_mrr_amount", plan="x")
+    with pytest.raises(ValueError, match="pin"):
+        panels.metric("margin_cost_amount")
+
+
+def test_graphs_find_backfilled_samples() -> None:
+    assert panels.history("margin_cost_amount", window="24h") == (
+        'max without (instance, job) (last_over_time(margin_cost_amount{job="$job",window="24h"}[$__interval]))'
+    )
+
+
+def test_provisioning_agrees_with_the_compose_file() -> None:
+    sources = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert [source["url"] for source in sources] == ["http://prometheus:9090", "http://alertmanager:9093"]
+    provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/margin.yml").read_text())["providers"][0]
+    grafana = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
+    mounted = dict(volume.split(":")[:2] for volume in grafana["volumes"])
+    assert mounted["./grafana/dashboards"] == provider["options"]["path"]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (GRAFANA / "dashboards" / home.name).is_file()
+    assert str(home.parent) == provider["options"]["path"]
