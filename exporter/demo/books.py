@@ -93,12 +93,16 @@ class Books:
         description: str,
         product: str,
         failure: str | None = None,
+        intent: str | None = None,
     ) -> Charge | None:
-        """A payment with the refund or dispute that may follow it; None when it lies after now."""
+        """A payment with the refund or dispute that may follow it; None when it lies after now.
+
+        Further attempts at the same payment carry its ``intent``.
+        """
         luck, delay, share = rng.random(), rng.random(), rng.random()
         if at > self.history.now:
             return None
-        id, intent = f"ch_{self.namespace}{tail}", f"pi_{self.namespace}{tail}"
+        id, intent = f"ch_{self.namespace}{tail}", intent or f"pi_{self.namespace}{tail}"
         if failure is not None:
             failed = Charge(id, at, customer, currency, amount, None, intent, description, product, failure)
             self.history.charges.append(failed)

@@ -146,19 +146,19 @@ class Life(Purse):
         amount = sum(i.quantity * p.amount for i, p in lines)
         self._charge(tail, at, amount, "Subscription update", reason)
         self._set(at, "updated", status="past_due")
-        self.delinquent = True
+        self.delinquent, intent = True, f"pi_{self.books.namespace}{tail}"
         for wait in RETRIES:
             at, tail = at + wait, self.tail()
             self._until(at)
             if at >= end:
                 break
             if rng.random() < 0.45:
-                self._charge(tail, at, amount, "Subscription update")
+                self._charge(tail, at, amount, "Subscription update", None, intent)
                 self._settle_invoice("paid", at)
                 self._set(at, "updated", status="active")
                 self.delinquent = False
                 return None
-            self._charge(tail, at, amount, "Subscription update", reason)
+            self._charge(tail, at, amount, "Subscription update", reason, intent)
         self._settle_invoice("uncollectible", None)
         if rng.random() < 0.3:
             self._set(at, "updated", status="unpaid")

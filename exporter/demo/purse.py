@@ -62,10 +62,12 @@ class Purse:
         assert self.subscription is not None
         return PRICES[self.subscription.items[0].price.removeprefix("price_")]
 
-    def _charge(self, tail: str, at: int, amount: int, description: str, failure: str | None = None) -> None:
+    def _charge(
+        self, tail: str, at: int, amount: int, description: str, failure: str | None = None, intent: str | None = None
+    ) -> None:
         price = self._price()
         self.books.charge(
-            self.rng, tail, at, self.customer, price.currency, amount, description, price.product, failure
+            self.rng, tail, at, self.customer, price.currency, amount, description, price.product, failure, intent
         )
 
     def _pack(self, at: int, which: float) -> None:

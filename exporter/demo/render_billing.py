@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exporter.demo import shapes_billing as billing
+from exporter.demo import shapes_invoice as invoices
 from exporter.demo.facts import Customer, Invoice, InvoiceLine, Item, Price, Product, Subscription
 from exporter.demo.shape import boolean, number, text
 from exporter.demo.world import World
@@ -141,14 +142,14 @@ class BillingRenderer:
         price: Price = self.world.collections["prices"].get(line.price)  # type: ignore[assignment]
         parent = "null"
         if invoice.subscription is not None:
-            parent = billing.LINE_PARENT.fill(
+            parent = invoices.LINE_PARENT.fill(
                 {
                     "proration": boolean(line.proration),
                     "subscription": text(invoice.subscription),
                     "item": text(line.item),
                 }
             )
-        return billing.INVOICE_LINE.fill(
+        return invoices.INVOICE_LINE.fill(
             {
                 "id": text(line.id),
                 "amount": str(line.amount),
@@ -172,7 +173,7 @@ class BillingRenderer:
         paid = due if fact.status == "paid" else 0
         parent = "null"
         if fact.subscription is not None:
-            parent = billing.INVOICE_PARENT.fill(
+            parent = invoices.INVOICE_PARENT.fill(
                 {
                     "subscription": self.reference(
                         fact.subscription,
@@ -182,7 +183,7 @@ class BillingRenderer:
                 }
             )
         lines = [self.invoice_line(fact, line) for line in fact.lines[:EMBEDDED]]
-        return billing.INVOICE.fill(
+        return invoices.INVOICE.fill(
             {
                 "id": text(fact.id),
                 "due": str(due),

