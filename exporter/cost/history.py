@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from exporter.clock import BUCKET
 from exporter.cost.booking import Rules, book_prices, book_usage, count, load_booked
@@ -200,6 +200,11 @@ class History:
         """Count all buckets again where ``was`` and ``rules`` differ on which statuses are final."""
         stored = load(connection, schema.usage_bucket, self.name, 0, 2**62)
         count(connection, self.name, stored, stored, was, rules)
+
+    def drop_people(self, connection: Connection, before: int) -> None:
+        """Remove the days of customers and users that begin before ``before``."""
+        for table in (schema.usage_day, schema.active_user):
+            connection.execute(delete(table).where(table.c.source == self.name, table.c.start < before))
 
     def extent(self, connection: Connection) -> tuple[int | None, int | None]:
         """First and last bucket."""

@@ -74,6 +74,7 @@ class Tick:
         self.at = at
         self.end = at + AHEAD
         self.epoch = source.store.epoch
+        self.late = 0
         self.book = source.book()
         self.cuts = Cuts(source.zone, self.book.boundaries())
         with source.store.read() as connection:
@@ -91,8 +92,10 @@ class Tick:
             with self.write() as connection:
                 hashed = UserHash.make(connection)
         self.hashed = hashed
-        with self.database.reading() as usage:
-            table = self.source.table = self.source.table or describe(usage, self.settings)
+        table = self.source.table
+        if table is None or table.time is None:
+            with self.database.reading() as usage:
+                table = self.source.table = describe(usage, self.settings)
         self.table = table
         self.adopt()
         if table.time is None:
@@ -106,6 +109,8 @@ class Tick:
             return self.queue(None)
         self.window()
         self.queue(QUEUE_SECONDS)
+        if self.late and self.table.updated is not None and self.count_days():
+            self.queue(QUEUE_SECONDS)
         return True
 
     @contextmanager
@@ -139,7 +144,7 @@ class Tick:
         recut = memory.zone is not None and (memory.zone != cuts.zone.key or memory.boundaries != boundaries)
         priced = memory.book is not None and memory.book != self.book.text_hash
         changed = {raw for raw, status in statuses.items() if memory.statuses.get(raw, status) != status}
-        remapped = memory.mapping is not None and memory.mapping != self.table.signature
+        remapped = memory.first is not None and memory.mapping != self.table.signature
         new = memory.book is None or memory.mapping is None or memory.statuses != statuses
         if not (recut or priced or changed or remapped or new):
             return
@@ -152,7 +157,9 @@ class Tick:
                 unnamed = self.table.customer is None
                 was_cuts = Cuts(ZoneInfo(memory.zone or cuts.zone.key), memory.boundaries)
                 days = self.history.adopt(connection, cuts, was_cuts, self.rules, unnamed=unnamed)
-                if not unnamed or memory.zone != cuts.zone.key:
+                if was_cuts.zone.key != cuts.zone.key:
+                    self.rezone(connection)
+                elif not unnamed:
                     for start, end in spans(days, cuts):
                         memory.enqueue(start, end)
             if remapped:
@@ -162,6 +169,18 @@ class Tick:
             memory.zone, memory.boundaries = cuts.zone.key, boundaries
             memory.book, memory.mapping, memory.statuses = self.book.text_hash, self.table.signature, dict(statuses)
             memory.save(connection, self.source.name)
+
+    def rezone(self, connection: Connection) -> None:
+        """Days begin at other instants: customers and users of all days are read again."""
+        memory = self.memory
+        if memory.frozen_before is None:
+            first = self.history.extent(connection)[0]
+            if first is not None:
+                memory.first = self.cuts.day(first)
+                self.history.drop_people(connection, before=memory.first)
+        else:
+            memory.split = memory.frozen_before
+        memory.enqueue(memory.begin, self.cuts.next_day(self.at))
 
     # --- the first roll-up, and what is to be read again ---------------------------------------------------------
 
@@ -175,12 +194,18 @@ class Tick:
         memory.oldest = oldest
         memory.first = self.cuts.day(self.at if oldest is None else oldest)
         memory.updated_since = memory.polled = self.at
-        recent = self.cuts.day(self.at - self.settings.reread)
+        recent = self.cuts.next_day(self.at - self.settings.reread)  # the window may begin inside this day
         memory.enqueue(memory.first, recent)
         memory.backfill = [memory.first, recent]
         with self.write() as connection:
             memory.save(connection, self.source.name)
+            self.note_progress(connection)
         log.info("first roll-up begins source=%s since=%s", self.source.name, iso(memory.first))
+
+    def note_progress(self, connection: Connection) -> None:
+        if not self.complete:
+            status = with_(self.source.status(connection), last_attempt=float(self.at))
+            sources.save(connection, with_(status, progress=self.memory.progress))
 
     def queue(self, seconds: float | None) -> bool:
         """Read the spans that wait, slice by slice, for so long. False when stopped before the end."""
@@ -196,7 +221,7 @@ class Tick:
     def slice(self) -> None:
         """Read the next slice of whole days; it, the rest of the queue and the progress move in one transaction."""
         memory, began = self.memory, time.monotonic()
-        start, stop = memory.reroll[0]
+        start, stop = memory.reroll[0]  # begins with a day, or with the split in one
         end = start
         for _ in range(self.source.slice_days):
             end = min(self.cuts.next_day(end), stop)
@@ -207,12 +232,12 @@ class Tick:
         with self.database.reading() as usage:
             reading = self.read(usage, start, end)
         with self.write() as connection:
-            self.apply(connection, reading)
+            found = self.apply(connection, reading, self.at)
+            memory.found(late=found.late, changed=found.changed)
+            self.late += found.late
             memory.reroll = [[end, stop], *memory.reroll[1:]] if end < min(stop, self.end) else memory.reroll[1:]
             memory.save(connection, self.source.name)
-            status = self.source.status(connection)
-            if status.complete_at is None:
-                sources.save(connection, with_(status, progress=memory.progress, last_attempt=float(self.at)))
+            self.note_progress(connection)
         groups = len(reading.buckets) + len(reading.customers or ()) + len(reading.users or ())
         fill = max((time.monotonic() - began) / SLICE_SECONDS, groups / SLICE_GROUPS, 0.25)
         self.source.slice_days = max(1, min(SLICE_DAYS, int(self.source.slice_days / fill)))
@@ -240,15 +265,14 @@ class Tick:
             updated = self.updates(usage, begin)
             if begin < self.end:
                 readings.append(self.read_window(usage, begin, updated))
-            swept = self.sweep(begin)
+            swept = self.sweep(begin) if self.complete else None
             if swept is not None:
                 readings.append(self.read(usage, *swept))
         with self.write() as connection:
-            late = 0
             for reading in readings:
-                sweeping = swept is not None and reading.start == swept[0] and reading.end == swept[1]
+                sweeping = swept is not None and (reading.start, reading.end) == swept
                 found = self.apply(connection, reading, known=self.at if sweeping else known)
-                late += found.late
+                self.late += found.late
                 if sweeping:
                     memory.found(swept=found.changed)
                 else:
@@ -257,8 +281,6 @@ class Tick:
             memory.know(ahead=ahead, unreadable=sum(memory.unreadable.values()))
             memory.polled = self.at
             memory.save(connection, self.source.name)
-        if late and self.table.updated is not None:
-            self.count_days()
         self.source.polls += 1
 
     def read_window(self, usage: Connection, begin: int, updated: set[int]) -> Reading:
@@ -312,11 +334,11 @@ class Tick:
         memory.sweep = end if end <= last else None
         return start, min(end, self.end)
 
-    def count_days(self) -> None:
-        """Compare the number of rows of each day with what is stored; have the days that differ read again."""
+    def count_days(self) -> bool:
+        """Compare the number of rows of each day with what is stored; True when some differ and are to be read."""
         memory = self.memory
         if memory.counted_at is not None and self.at - memory.counted_at < COUNT_INTERVAL:
-            return
+            return False
         until = self.cuts.next_day(bucket_of(self.at - self.settings.reread))
         start = self.cuts.day_at_or_after(memory.begin)
         with self.database.reading() as usage:
@@ -329,6 +351,7 @@ class Tick:
         memory.counted_at = self.at
         with self.write() as connection:
             memory.save(connection, self.source.name)
+        return bool(differ)
 
     def retention(self, state: Connection, oldest: int | None) -> None:
         """Freeze the history of rows that were purged: from the oldest end, or all at once."""
@@ -415,5 +438,11 @@ class Tick:
         reading.users = users if self.table.user is not None else None
         return reading
 
-    def apply(self, connection: Connection, reading: Reading, known: int = 0) -> Replaced:
-        return self.history.apply(connection, reading, self.groups.keys, self.cuts, self.rules, known)
+    def apply(self, connection: Connection, reading: Reading, known: int) -> Replaced:
+        """Replace what is stored of the span of ``reading``; ``known``: when its rows had last been read."""
+        found = self.history.apply(
+            connection, reading, self.groups.keys, self.cuts, self.rules, known if self.complete else 0
+        )
+        for key in self.history.keys.values():
+            self.memory.statuses[key.status] = self.settings.canonical_status(key.status)
+        return found
