@@ -1,0 +1,87 @@
+"""The command line: help that teaches, variables for flags, errors without tracebacks, everything documented."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    parser = cli._parser()
+    subcommands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return {"": parser, **subcommands.choices}
+
+
+def flags() -> Iterator[tuple[str, str]]:
+    for command, parser in parsers().items():
+        for action in parser._actions:
+            for flag in action.option_strings:
+                if flag.startswith("--") and flag != "--help":
+                    yield command, flag
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "exporter", *arguments]
+    path = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd or ROOT, env=path)
+
+
+@pytest.mark.parametrize(("command", "flag"), sorted(set(flags())))
+def test_every_flag_is_documented(command: str, flag: str) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    row = next((line for line in page.splitlines() if line.startswith(f"| `{flag}` |")), None)
+    assert row is not None, f"{flag} is not in docs/configuration.md"
+    if flag != "--version":
+        assert f"`{cli.variable_of(flag)}`" in row
+        assert command in row or "| all |" in row
+
+
+def test_no_other_flag_is_documented() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    named = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `--")}
+    assert named - {"--config.file", "--pricing.file"} <= {flag for _, flag in flags()}
+
+
+@pytest.mark.parametrize("command", [name for name in parsers() if name])
+def test_every_command_helps_and_is_in_the_readme(command: str) -> None:
+    helped = run(command, "--help")
+    assert helped.returncode == 0
+    assert "environment:" in helped.stdout
+    assert command in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_version() -> None:
+    shown = run("--version")
+    assert (shown.returncode, shown.stdout.split()[0]) == (0, "margin-exporter")
+
+
+def test_a_variable_stands_for_a_flag_and_a_flag_wins(tmp_path: Path) -> None:
+    by_variable = run("check", cwd=tmp_path, MARGIN_EXPORTER_PRICING_FILE="elsewhere.yaml")
+    assert "elsewhere.yaml" in by_variable.stderr
+    by_flag = run("check", "--pricing.file=here.yaml", cwd=tmp_path, MARGIN_EXPORTER_PRICING_FILE="elsewhere.yaml")
+    assert "here.yaml" in by_flag.stderr
+    assert "elsewhere.yaml" not in by_flag.stderr
+
+
+def test_mistakes_are_told_all_at_once_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "margin.yaml").write_text("reporting_curency: usd\n")
+    (tmp_path / "pricing.yaml").write_text("schema: margin-pricing/9\n")
+    found = run("check", cwd=tmp_path, STRIPE_API_KEY="rk_test_1", USAGE_DATABASE_URL="sqlite:///u.db")
+    assert found.returncode == 1
+    assert "Traceback" not in found.stderr
+    assert 'margin.yaml:1:1: unknown key "reporting_curency" (did you mean "reporting_currency"?)' in found.stderr
+    assert "pricing.yaml:1:9: schema:" in found.stderr
+
+
+def test_wrong_usage_is_status_2() -> None:
+    assert run("serve", "--no-such-flag").returncode == 2
+    assert run().returncode == 2
