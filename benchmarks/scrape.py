@@ -4,9 +4,8 @@
 
 Both servers run in processes of their own and serve the same samples, the process's own metrics included; one client
 asks both in turn, with the headers Prometheus 3 sends, keeping the connection open where the server allows it
-(prometheus_client's handler speaks HTTP/1.0 and closes it), and far enough apart that no answer is a shared one. Then
-eight scrapers ask this exporter at once, each again as soon as it has its answer, while new snapshots of changed
-values are made every 15 seconds as in service.
+(prometheus_client's handler speaks HTTP/1.0 and closes it). Then eight scrapers ask this exporter at once, each again as
+soon as it has its answer, while new snapshots of changed values are made every 15 seconds as in service.
 
 Prints a readable line, then one line of JSON. The ratio compares medians of one run, so it holds on slow machines too.
 """
@@ -32,7 +31,7 @@ from exporter.clock import SystemClock
 from exporter.metrics.catalogue import METRICS, WINDOWS, Sample
 from exporter.metrics.exposition import Snapshot, render
 from exporter.metrics.selfmetrics import SelfMetrics
-from exporter.serve.http import SHARED_FOR, Parts, WebApp
+from exporter.serve.http import Parts, WebApp
 from exporter.serve.server import Server
 from exporter.serve.status import StatusPage
 
@@ -204,9 +203,10 @@ def measure(series: int, rounds: int, seconds: float) -> dict[str, float]:
         ours: list[float] = []
         library.scrape(), exporter.scrape()
         for _ in range(rounds):
+            time.sleep(0.1)
             theirs.append(library.scrape())
             for _ in range(3):
-                time.sleep(SHARED_FOR)
+                time.sleep(0.1)  # neither server is warm from the scrape before
                 ours.append(exporter.scrape())
         crowded = crowd(ports[1], 8, seconds)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import math
 import shutil
@@ -162,6 +163,28 @@ def test_choice_of_names() -> None:
     assert [f.name for f in parse_text(page.plain.decode())] == ["margin_refunds_amount"]
     tail = SelfMetrics("1.2.3").tail(None, "text", {"process_cpu_seconds_total", "margin_exporter_build_info"}).decode()
     assert [f.name for f in parse_text(tail)] == ["margin_exporter_build_info", "process_cpu_seconds"]
+
+
+def test_the_state_of_the_process_is_read_in_between_and_never_older_than_two_seconds() -> None:
+    now = [0.0]
+    self_metrics = SelfMetrics("1.2.3", monotonic=lambda: now[0])
+
+    def collections() -> float:
+        text = self_metrics.tail(None, "text", {"python_gc_collections_total"}).decode()
+        return next(s.value for f in parse_text(text) for s in f.samples if s.labels["generation"] == "2")
+
+    self_metrics.refresh()  # nobody has asked yet: nothing is read
+    assert self_metrics._lived == {}
+    first = collections()
+    gc.collect()
+    now[0] = 2.0
+    assert collections() == first
+    now[0] = 2.1
+    second = collections()
+    assert second > first
+    gc.collect()
+    self_metrics.refresh()
+    assert collections() > second
 
 
 def test_self_metrics_tell_of_loads_of_the_configuration() -> None:

@@ -1,11 +1,15 @@
-"""What the process says of itself, rendered for each scrape: the standard ``process_*`` and ``python_*`` metrics, the
-build, the time of the snapshot and the last load of the configuration.
+"""What the process says of itself: the standard ``process_*`` and ``python_*`` metrics, the build, the time of the
+snapshot and the last load of the configuration.
+
+Reading ``/proc`` takes longer than all the rest of a scrape. So the web server has it done once a second in between
+(:meth:`SelfMetrics.refresh`), and a scrape takes what is at most that old.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
@@ -23,12 +27,21 @@ NAMES: Final = (
 )
 """Metrics of the catalogue that are made here and not with the figures."""
 
+LIVE_FOR: Final = 2.0
+"""Seconds after which a scrape reads the process's state itself, where nobody has refreshed it."""
+
+Texts = list[tuple[str, bytes]]
+"""Rendered families by name."""
+
 
 class SelfMetrics:
-    """Makes the tail of a page. One instance per process; safe to use from any thread."""
+    """Makes the tail of a page. One instance per process; loads may be told from any thread."""
 
-    def __init__(self, version: str, revision: str = "unknown") -> None:
+    def __init__(
+        self, version: str, revision: str = "unknown", monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """``revision``: the commit this was built from."""
+        self._monotonic = monotonic
         own = CollectorRegistry(auto_describe=False)  # away from the client's global registry
         self._live: tuple[Collector, ...] = (ProcessCollector(registry=own), GCCollector(registry=own))
         build = Sample("margin_exporter_build_info", (version, revision, platform.python_version()), 1.0)
@@ -39,7 +52,8 @@ class SelfMetrics:
             "openmetrics": {_name(family): plain(family, "openmetrics") for family in fixed},
         }
         self._load: tuple[bool, float | None] | None = None
-        self._told: dict[Format, tuple[object, list[tuple[str, bytes]]]] = {}
+        self._told: dict[Format, tuple[object, Texts]] = {}
+        self._lived: dict[Format, tuple[float, Texts]] = {}  # only formats that somebody has asked for
 
     def configuration_loaded(self, at: float) -> None:
         """The configuration was loaded at ``at`` (epoch seconds), at start or by a reload."""
@@ -51,13 +65,24 @@ class SelfMetrics:
 
     def tail(self, snapshot: Snapshot | None, format_: Format, names: Collection[str] | None = None) -> bytes:
         """The families as plain text in ``format_``; only those called ``names`` if given."""
-        texts = [*self._fixed[format_].items(), *self._of_figures(snapshot, format_)]
-        chosen = [text for name, text in texts if names is None or name in names]
-        for collector in self._live:
-            chosen += [plain(f, format_) for f in collector.collect() if names is None or _name(f) in names]
-        return b"".join(chosen)
+        lived = self._lived.get(format_)
+        if lived is None or self._monotonic() - lived[0] > LIVE_FOR:
+            lived = self._read(format_)
+        texts = (*self._fixed[format_].items(), *self._of_figures(snapshot, format_), *lived[1])
+        return b"".join([text for name, text in texts if names is None or name in names])
 
-    def _of_figures(self, snapshot: Snapshot | None, format_: Format) -> list[tuple[str, bytes]]:
+    def refresh(self) -> None:
+        """Read the state of the process, for scrapes to come."""
+        for format_ in tuple(self._lived):
+            self._read(format_)
+
+    def _read(self, format_: Format) -> tuple[float, Texts]:
+        families = [family for collector in self._live for family in collector.collect()]
+        lived = (self._monotonic(), [(_name(family), plain(family, format_)) for family in families])
+        self._lived[format_] = lived
+        return lived
+
+    def _of_figures(self, snapshot: Snapshot | None, format_: Format) -> Texts:
         """Texts that stay the same until the next snapshot or load of the configuration, by name."""
         state = (snapshot and snapshot.at, self._load)
         told = self._told.get(format_)

@@ -33,9 +33,6 @@ log = logging.getLogger("exporter.serve")
 STALE_AFTER: Final = 120.0
 """Seconds after which a snapshot is no longer served."""
 
-SHARED_FOR: Final = 0.1
-"""Seconds for which scrapes that arrive together get the same bytes, the process's own metrics included."""
-
 Headers = list[tuple[bytes, bytes]]
 
 TEXT: Final = b"text/plain; charset=utf-8"
@@ -93,7 +90,6 @@ class WebApp:
         self._limiter = Limiter()
         self._usual = _usual_headers(self._plain.headers)
         self._usual_for: Mapping[bytes, bytes] = self._plain.headers
-        self._shared: dict[tuple[Format, bool], tuple[Snapshot | None, float, bytes]] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         settings = self.parts.web_config.settings() if self.parts.web_config else self._plain
@@ -110,6 +106,10 @@ class WebApp:
             }
         )
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    def every_second(self) -> None:
+        """Called by the server in between, on its thread: what would otherwise take a scrape's time."""
+        self.parts.self_metrics.refresh()
 
     async def _refusal(self, settings: WebSettings, headers: Mapping[bytes, bytes]) -> Answer | None:
         if settings.rate_limit.interval and not self._limiter.allows(settings.rate_limit):
@@ -148,26 +148,14 @@ class WebApp:
         format_, content_type = negotiate(headers.get(b"accept", b""))
         gzip = accepts_gzip(headers.get(b"accept-encoding", b""))
         names = _names(query) if query else None
-        content = self._shared_content(format_, gzip) if names is None else self._content(format_, gzip, names)
-        reply = [(b"content-type", content_type), (b"vary", b"Accept, Accept-Encoding")]
-        if gzip:
-            reply.append((b"content-encoding", b"gzip"))
-        return Answer(200, reply, content)
-
-    def _shared_content(self, format_: Format, gzip: bool) -> bytes:
-        snapshot, now = self.parts.snapshot(), self.parts.clock.now()
-        shared = self._shared.get((format_, gzip))
-        if shared is None or shared[0] is not snapshot or not 0 <= now - shared[1] < SHARED_FOR:
-            shared = (snapshot, now, self._content(format_, gzip, None))
-            self._shared[format_, gzip] = shared
-        return shared[2]
-
-    def _content(self, format_: Format, gzip: bool, names: frozenset[str] | None) -> bytes:
         snapshot, page = self.parts.snapshot(), None
         if snapshot is not None and self.parts.clock.now() - snapshot.at <= STALE_AFTER:
             page = snapshot.pages[format_] if names is None else choose(snapshot, format_, names)
         tail = self.parts.self_metrics.tail(snapshot, format_, names)
-        return body(page, tail, format_, gzip=gzip)
+        reply = [(b"content-type", content_type), (b"vary", b"Accept, Accept-Encoding")]
+        if gzip:
+            reply.append((b"content-encoding", b"gzip"))
+        return Answer(200, reply, body(page, tail, format_, gzip=gzip))
 
     def _age(self) -> float:
         """Seconds since the newest snapshot, or since the start while there is none."""

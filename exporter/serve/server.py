@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, Final, cast
@@ -156,7 +156,10 @@ async def _too_large(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendC
 
 
 class Server:
-    """Serves ``app`` on ``addresses`` (``host:port``, ``:port`` for all interfaces, ``[::1]:port``) until stopped."""
+    """Serves ``app`` on ``addresses`` (``host:port``, ``:port`` for all interfaces, ``[::1]:port``) until stopped.
+
+    Where ``app`` has a method ``every_second``, it is called once a second on the server's thread.
+    """
 
     def __init__(
         self,
@@ -169,6 +172,7 @@ class Server:
         self.web_config = web_config
         self.limits = limits or Limits()
         self._addresses = tuple(addresses)
+        self._every_second: Callable[[], None] | None = getattr(app, "every_second", None)
         self._config = Config(
             app,
             http=HttpToolsProtocol,
@@ -244,7 +248,7 @@ class Server:
         loop = self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._config.load()
-        date = loop.create_task(self._keep_date())
+        ticking = loop.create_task(self._tick())
         extra: dict[str, Any] = {}
         if self.web_config is not None and self.web_config.tls:
             extra["ssl"] = FollowingContext(self.web_config.context)
@@ -262,15 +266,20 @@ class Server:
             await asyncio.sleep(0.02)
         for connection in self.connections:
             connection.transport.abort()
-        date.cancel()
+        ticking.cancel()
         await asyncio.sleep(0)  # so that aborted connections are told before the loop closes
 
     def _connection(self) -> Connection:
         return Connection(self._config, self._state, self.limits, self.web_config)
 
-    async def _keep_date(self) -> None:
+    async def _tick(self) -> None:
         while True:
             self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            if self._every_second is not None:
+                try:
+                    self._every_second()
+                except Exception:
+                    log.exception("task of the web server failed")
             await asyncio.sleep(1)
 
     def _close_sockets(self) -> None:
