@@ -2,7 +2,7 @@
 # Runs once, when the PostgreSQL volume is empty: two databases, three roles, each with no more rights than it needs.
 #
 #   usage   your application writes its usage log here (role usage_writer); the exporter may only SELECT (usage_reader)
-#   margin  the exporter's own state (role margin)
+#   margin  the exporter's own state (role margin_state)
 #
 # A business whose usage log is in a database of its own ignores `usage` and points USAGE_DATABASE_URL there.
 set -eu
@@ -13,9 +13,9 @@ psql -v ON_ERROR_STOP=1 --no-psqlrc --username "$POSTGRES_USER" --dbname postgre
   -v writer="$USAGE_WRITER_PASSWORD" -v reader="$USAGE_READER_PASSWORD" -v state="$STATE_PASSWORD" <<'SQL'
 CREATE ROLE usage_writer LOGIN PASSWORD :'writer';
 CREATE ROLE usage_reader LOGIN PASSWORD :'reader' CONNECTION LIMIT 8;
-CREATE ROLE margin LOGIN PASSWORD :'state';
+CREATE ROLE margin_state LOGIN PASSWORD :'state';
 CREATE DATABASE usage OWNER usage_writer;
-CREATE DATABASE margin OWNER margin;
+CREATE DATABASE margin OWNER margin_state;
 REVOKE ALL ON DATABASE usage, margin, postgres FROM PUBLIC;
 GRANT CONNECT ON DATABASE usage TO usage_reader;
 ALTER ROLE usage_reader SET default_transaction_read_only = on;

@@ -136,7 +136,7 @@ def test_queries_are_of_the_chosen_job_and_count_replicas_once(path: Path) -> No
 
 @files
 def test_no_query_sums_over_currencies(path: Path) -> None:
-    """Amounts with an account are in its currency: a sum keeps ``currency``. The others are in the reporting currency."""
+    """An amount with an account is in its currency: a sum keeps ``currency``. Others are in the reporting currency."""
     summed = r"sum(?: by \(([\w, ]+)\))? ?\(max without \(instance, job\) \((?:last_over_time\()?(margin_\w+)\{"
     seen = 0
     for title, expression in _expressions(_load(path)):
