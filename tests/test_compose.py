@@ -223,8 +223,8 @@ def test_the_init_script_gives_each_role_no_more_than_it_needs(tmp_path: Path) -
                               "SET default_transaction_read_only = off; CREATE TABLE mine (id int)"):  # fmt: skip
                 with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
                     reader.execute(forbidden.encode())
-        with connect("margin", "margin") as state:
+        with connect("margin_state", "margin") as state:
             state.execute("CREATE TABLE anything (id int)")
-        for role, database in (("usage_reader", "margin"), ("usage_writer", "margin"), ("margin", "usage")):
+        for role, database in (("usage_reader", "margin"), ("usage_writer", "margin"), ("margin_state", "usage")):
             with pytest.raises(psycopg.OperationalError, match="permission denied"):
                 connect(role, database)
