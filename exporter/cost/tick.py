@@ -257,9 +257,10 @@ class Tick:
         with self.database.reading() as usage:
             oldest = self.rollup.first(usage, self.end)
             ahead = self.rollup.count(usage, self.table.time.since(self.end))
-            lost = sum(self.rollup.count(usage, condition) for condition in self.table.time.unreadable())
             with self.source.store.read() as state:
                 self.retention(state, oldest)
+            lost = self.table.time.unreadable(memory.begin, self.end)
+            unreadable = sum(self.rollup.count(usage, condition) for condition in lost)
             readings = []
             begin = max(begin, memory.begin)
             updated = self.updates(usage, begin)
@@ -277,7 +278,7 @@ class Tick:
                     memory.found(swept=found.changed)
                 else:
                     memory.found(late=found.late, changed=found.changed)
-            memory.unreadable[""] = lost
+            memory.unreadable[""] = unreadable
             memory.know(ahead=ahead, unreadable=sum(memory.unreadable.values()))
             memory.polled = self.at
             memory.save(connection, self.source.name)

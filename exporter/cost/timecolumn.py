@@ -110,11 +110,16 @@ class TimeColumn:
         inside = f"{epoch} >= {start} AND {epoch} < {end}"
         return f"{self.sql} >= {low} AND {self.sql} < {high} AND (({inside}) OR ({lost}))"
 
-    def unreadable(self) -> list[str]:
-        """Conditions that index look-ups answer and that no row meets twice: NULL, no time at all, before 1970."""
+    def unreadable(self, start: int, end: int) -> list[str]:
+        """Conditions that index look-ups answer: NULL, no time at all, before 1970, and what sorts outside the span
+        that is read. No row meets two of them, or one of them and ``reading`` of a part of the span.
+        """
         found = [f"{self.sql} IS NULL"] if self.nullable else []
         if self.form == "iso":  # in SQLite numbers sort before all texts, and blobs after
-            return [*found, f"{self.sql} < '1970-01-01'", f"{self.sql} >= 'a'"]
+            found += [f"{self.sql} < '1970-01-01'", f"{self.sql} >= 'a'"]
+            no_time = f"{self.epoch(start, end)} IS NULL"
+            found.append(f"{self.sql} >= '1970-01-01' AND {self.sql} < {_text(start)} AND {no_time}")
+            return [*found, f"{self.sql} >= {_text(end)} AND {self.sql} < 'a' AND {no_time}"]
         if self.engine == "sqlite":
             return [*found, f"{self.sql} < 0", f"{self.sql} >= ''"]
         return [*found, f"{self.sql} < {self._bound(0)}"]
@@ -171,7 +176,9 @@ class TimeColumn:
         return f"CASE WHEN NOT ({sane}) THEN NULL WHEN {offset} = '' THEN {local} ELSE {utc} END"
 
     def _iso_postgresql(self, start: int, end: int) -> str:
-        utc = f"CAST(floor(date_part('epoch', CAST({self.sql} AS timestamptz))) AS bigint)"  # in a session in UTC
+        # Without fractions of a second, which the cast rounds; in a session whose zone is UTC.
+        whole = f"regexp_replace({self.sql}, '[.][0-9]+', '')"
+        utc = f"CAST(date_part('epoch', CAST({whole} AS timestamptz)) AS bigint)"
         local = self._to_utc(utc, start, end)
         sane = f"{self.sql} ~ '{_ISO}'"
         if local == utc:
