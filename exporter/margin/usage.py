@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of
 from exporter.config import Fx
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import Pending, Priced, Unpriced, price
+from exporter.cost.pricing import EXACT, Pending, Priced, Unpriced, price
 from exporter.store.usage import UsageKey, UsageTotal
 from exporter.usagelog import Status
 
@@ -80,6 +80,13 @@ def cost_of(
     totals: Iterable[UsageTotal], keys: Mapping[int, UsageKey], pricing: Pricing, fx: Fx, zone: ZoneInfo
 ) -> Cost:
     """Price ``totals`` and join them by provider and model."""
+    with localcontext(EXACT):
+        return _add_up(totals, keys, pricing, fx, zone)
+
+
+def _add_up(
+    totals: Iterable[UsageTotal], keys: Mapping[int, UsageKey], pricing: Pricing, fx: Fx, zone: ZoneInfo
+) -> Cost:
     cost = Cost()
     without_rate: set[tuple[str, str]] = set()
     for total in totals:

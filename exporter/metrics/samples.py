@@ -188,7 +188,7 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int)
         yield Sample("margin_usage_rows_unreadable", (source,), float(seen.unreadable))
         for cause, rows in (("late", seen.late), ("updated", seen.changed), ("recheck", seen.swept)):
             yield Sample("margin_usage_rows_changed_total", (source, cause), float(rows))
-    reprice = any(log.reprice_pending for log in standing.logs.values())
+    reprice = whole and any(log.reprice_pending for log in standing.logs.values())
     for provider in book.providers:
         yield Sample("margin_cost_reprice_pending", (provider,), float(reprice))
     yield Sample("margin_pricing_info", (book.text_hash,), 1.0)

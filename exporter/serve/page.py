@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from exporter import __version__
 from exporter.margin.figures import BASES, Figures
+from exporter.margin.ledger import usage_source
 from exporter.serve.configuration import Loaded
 from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View
@@ -89,7 +90,7 @@ def _notes(view: View) -> list[str]:
                 "see margin_ledger_drift_amount."
             )
     for name, log in view.standing.logs.items():
-        if log.reprice_pending:
+        if log.reprice_pending and usage_source(name) in view.ledger.as_of:
             notes.append(f"Usage log {name}: history is being rolled up for a changed price book or time zone.")
         if log.findings.unreadable:
             notes.append(f"Usage log {name}: {log.findings.unreadable} rows have no readable time and count nowhere.")
