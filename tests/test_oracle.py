@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,10 @@ def spans_of(zone: str) -> dict[str, tuple[int, int]]:
     month = today.replace(day=1)
     former = (month - timedelta(days=3)).replace(day=1)
     quarter = NOW // 900 * 900
-    midnight = lambda at: int(datetime(at.year, at.month, at.day, tzinfo=tz).timestamp())  # noqa: E731
+
+    def midnight(at: datetime) -> int:
+        return int(datetime(at.year, at.month, at.day, tzinfo=tz).timestamp())
+
     return {
         "today": (midnight(today), NOW + 1),
         "yesterday": (midnight(today - timedelta(days=1)), midnight(today)),
@@ -142,8 +144,8 @@ def check_standing(view: View, business: Business, now: int = NOW) -> None:
     for row in business.history.transactions:
         net[row.currency] += row.net
     found: Counter[str] = Counter()
-    for total in view.standing.ledger_sums:
-        found[total.currency] += total.net
+    for row_sum in view.standing.ledger_sums:
+        found[row_sum.currency] += row_sum.net
     assert found == net
     assert {balance.currency: balance.available + balance.pending for balance in view.standing.balances} == net
     assert all(balance.drift == 0 for balance in view.standing.balances)
@@ -210,4 +212,3 @@ def test_the_oracle_can_tell_a_wrong_cent(business: Business, tmp_path: Path) ->
     figures.cash["demo", "usd"].gross_volume += 1
     with pytest.raises(AssertionError):
         check_view(view, business, "UTC")
-    assert Decimal(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Configuration:
 
     def __init__(self, config_file: Path | None, pricing_file: Path, env: Mapping[str, str], clock: Clock) -> None:
         """Read it for the first time; raises ConfigError."""
-        self._read = lambda: load(config_file, pricing_file, env)
+        self._read: Callable[[], Loaded] = lambda: load(config_file, pricing_file, env)
         self._clock = clock
         self._lock = threading.Lock()
         self.current = self._read()
