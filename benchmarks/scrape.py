@@ -4,8 +4,8 @@
 
 Both servers run in processes of their own and serve the same samples, the process's own metrics included; one client
 asks both in turn, with the headers Prometheus 3 sends, keeping the connection open where the server allows it
-(prometheus_client's handler speaks HTTP/1.0 and closes it). Then eight scrapers ask this exporter at once, each again as
-soon as it has its answer, while new snapshots of changed values are made every 15 seconds as in service.
+(prometheus_client's handler speaks HTTP/1.0 and closes it). Then eight scrapers ask this exporter at once, each again
+as soon as it has its answer, while new snapshots of changed values are made every 15 seconds as in service.
 
 Prints a readable line, then one line of JSON. The ratio compares medians of one run, so it holds on slow machines too.
 """
