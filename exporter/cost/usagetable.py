@@ -58,7 +58,7 @@ class _Description:
         self.connection = connection
         self.settings = settings
         self.engine: Engine = "sqlite" if connection.dialect.name == "sqlite" else "postgresql"
-        self.quote = connection.dialect.identifier_preparer.quote_identifier
+        self.quoted = connection.dialect.identifier_preparer.quote_identifier
         inspector = inspect(connection)
         try:
             found = inspector.get_columns(settings.table, schema=settings.table_schema)
@@ -70,6 +70,10 @@ class _Description:
         self.columns: Mapping[str, Any] = {str(one["name"]): one for one in found}
         self.first_indexed = self._first_indexed(inspector)
         self.clause = table(settings.table, schema=settings.table_schema)
+
+    def quote(self, name: str) -> str:
+        """The column's quoted name, with its table's: SQLite takes a quoted name alone that is no column for a text."""
+        return f"{self.quoted(self.settings.table)}.{self.quoted(name)}"
 
     def wrong(self, text: str) -> SourceError:
         return SourceError("schema", f'usage log "{self.settings.name}": table "{self.settings.table}" {text}')
