@@ -49,7 +49,8 @@ def variable_of(flag: str) -> str:
 
 def _flag(parser: argparse.ArgumentParser, flag: str, help_: str, default: str, **options: object) -> None:
     default = os.environ.get(variable_of(flag), default)
-    parser.add_argument(flag, default=default, help=f"{help_} [{default or 'none'}]", **options)  # type: ignore[arg-type]
+    shown = "set" if default and "database-url" in flag else default or "none"  # may hold a password
+    parser.add_argument(flag, default=default, help=f"{help_} [{shown}]", **options)  # type: ignore[arg-type]
 
 
 def _switch(parser: argparse.ArgumentParser, flag: str, help_: str) -> None:
@@ -125,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _flag(demo, "--seed", "the same seed tells the same history on the same day", "1", type=int)
     _flag(demo, "--directory", "keep the demo's files here instead of a temporary directory", "")
+    _flag(demo, "--usage.database-url", "usage log in this database instead, which must be the demo's own", "")
+    _flag(demo, "--state.database-url", "state in this database instead, which must be the demo's own", "")
     _web_flags(demo)
     _log_flags(demo)
     return parser
@@ -168,10 +171,11 @@ def _serve(chosen: dict[str, object]) -> int:
 
 
 def _demo(chosen: dict[str, object]) -> int:
-    from exporter.rundemo import run_demo
+    from exporter.rundemo import DemoOptions, run_demo
 
-    directory = _path(chosen["directory"])
-    status = run_demo(int(str(chosen["seed"])), directory, web_options(chosen))
+    databases = (str(chosen[flag]) or None for flag in ("usage.database_url", "state.database_url"))
+    options = DemoOptions(int(str(chosen["seed"])), _path(chosen["directory"]), *databases)
+    status = run_demo(options, web_options(chosen))
     leave(status)
     return status
 

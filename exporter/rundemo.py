@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,28 +15,41 @@ from tqdm import tqdm
 from exporter.clock import SystemClock
 from exporter.demo.business import STEPS, Business, start_business
 from exporter.demo.files import write_demo_files
+from exporter.demo.slate import clean_slate
 from exporter.serve.configuration import Configuration
 from exporter.serve.progress import show_progress
 from exporter.serve.run import Service, WebOptions, run_until_signal
 
 
-def run_demo(seed: int, directory: Path | None, web: WebOptions) -> int:
-    """Run until a signal; returns the exit status. Without ``directory`` nothing is left behind."""
+@dataclass(frozen=True)
+class DemoOptions:
+    """``directory`` keeps the files (None: a temporary one); the databases are SQLite files in it unless given."""
+
+    seed: int
+    directory: Path | None = None
+    usage_url: str | None = None
+    state_url: str | None = None
+
+
+def run_demo(options: DemoOptions, web: WebOptions) -> int:
+    """Run until a signal; returns the exit status. Without a directory nothing is left behind."""
+    directory = options.directory
     began = time.monotonic()
     with ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="margin-demo-", ignore_cleanup_errors=True)))
         directory.mkdir(parents=True, exist_ok=True)
-        for left in directory.glob("*.db*"):
-            left.unlink()  # another day's history: the state of one business must not meet the log of another
-        business = _start(seed, f"sqlite:///{directory.resolve()}/usage.db")
+        # Another day's history: the state of one business must not meet the log of another.
+        usage_url = clean_slate(options.usage_url or f"sqlite:///{directory.resolve()}/demo-usage.db")
+        state_url = clean_slate(options.state_url or f"sqlite:///{directory.resolve()}/demo-state.db")
+        business = _start(options.seed, usage_url)
         stack.callback(business.close)
         margin, prices = write_demo_files(directory, business.now)
         environment = {
             "STRIPE_API_KEY": business.stripe_key,
             "STRIPE_API_BASE": business.stripe_url,
             "USAGE_DATABASE_URL": business.usage_url,
-            "STATE_DATABASE_URL": f"sqlite:///{directory.resolve()}/state.db",
+            "STATE_DATABASE_URL": state_url,
         }
         service = Service(Configuration(margin, prices, environment, SystemClock()), web)
         return run_until_signal(service, started=lambda: _greet(service, began))
