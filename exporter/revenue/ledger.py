@@ -30,7 +30,9 @@ OVERLAP = 600
 REREAD_SPAN = 48 * 3600
 REREAD_EVERY = 24 * 3600
 LONG_GAP = 6 * 3600
-POLL_PAGES = 20
+POLL_PAGES = 200
+REREAD_PAGES = 20
+"""Pages read one after another before the rest goes to slices: what a poll holds in memory at once."""
 ASK_AGAIN = 24 * 3600
 """A key that may not expand sources is tried again after this."""
 STRIPE_BEGAN = 1_262_304_000  # 2010-01-01: no transaction is older
@@ -103,35 +105,44 @@ class LedgerPoll:
         """Read everything up to now, and return the time that the ledger is then from."""
         listing = self._listing()
         self._begin_older()
-        while True:
-            if in_slices(self._store, self._source):
-                self._finish(listing)
+        if in_slices(self._store, self._source):
+            self._finish(listing)
+        started = self._reader.clock.now()
+        if not self._poll(listing, started, bounded=True):
+            self._finish(listing)
             started = self._reader.clock.now()
-            if self._poll(listing, started):
-                self._remember(listing, started)
-                return started
+            self._poll(listing, started, bounded=False)
+        self._remember(listing, started)
+        return started
 
-    def _poll(self, listing: TransactionListing, started: float) -> bool:
-        """Read what is new; False when it was too much for one transaction and slices now hold the rest."""
+    def _poll(self, listing: TransactionListing, started: float, bounded: bool) -> bool:
+        """Read what is new; False when it was too much to hold at once and slices now have the rest.
+
+        After slices a poll is not ``bounded``: what is new since, and the overlap, may be much, but not endless.
+        """
         with self._store.read() as connection:
             watermark = self._number(connection, "watermark")
             read_at = self._number(connection, "read_at") or 0
             reread = started - (self._number(connection, "reread_at") or 0) >= REREAD_EVERY
         if watermark is None:
-            start, pages = self._first(), 1
+            start = self._first()
+        elif reread:
+            start = min(watermark - OVERLAP, int(started) - REREAD_SPAN)
         else:
-            start = max(0, min(watermark - OVERLAP, int(started) - REREAD_SPAN if reread else watermark - OVERLAP))
-            pages = POLL_PAGES if started - read_at < LONG_GAP else 1
-        begun = begin(listing, start, pages)
+            start = watermark - OVERLAP
+        pages = REREAD_PAGES if reread else POLL_PAGES
+        if watermark is None or started - read_at >= LONG_GAP:
+            pages = 1
+        begun = begin(listing, max(0, start), pages if bounded else None)
         # Never ahead of Stripe's own time: a row created after the newest one seen is yet to come.
         seen = min(begun.newest, int(started)) if begun.newest is not None else None
-        reached = max(n for n in (watermark, seen, start) if n is not None)
+        reached = max(n for n in (watermark, seen, start, 0) if n is not None)
         with self._store.write() as connection:
             listing.store(connection, begun.rows)
             if begun.whole:
                 self._set(connection, watermark=reached, read_at=int(started))
             else:
-                leave_to_slices(connection, self._source, start, begun)
+                leave_to_slices(connection, self._source, max(0, start), begun)
                 self._set(connection, pending=reached)
             if reread or watermark is None:
                 self._set(connection, reread_at=int(started))

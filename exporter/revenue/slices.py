@@ -1,7 +1,8 @@
 """A long read in parallel: spans of ``created``, each read page by page by one thread, stored by one writer.
 
 Threads fetch and decode; the caller's thread alone writes. A page's rows and its slice's cursor are one transaction.
-An idle thread halves the slice with most time left, so a history whose density nobody knows is still read by all.
+An idle thread halves the slice that promises most pages, as far as its own pages tell: each slice costs a request of
+the account's read allowance that brings no full page, so there are no more of them than the threads can use.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ COMMIT_EVERY = 0.25
 """Seconds that the writer waits for a batch to fill: one commit of many pages costs half of many commits."""
 PAGES_WAITING = 2 * PAGES_PER_COMMIT
 """Pages beyond one per thread that may wait for the writer: bounds memory."""
+WORTH_SPLITTING = 8
+"""Pages that a slice must promise before it is halved."""
 
 R = TypeVar("R")
 
@@ -59,12 +62,22 @@ class _Slice:
     reached: int | None
     done: bool
     taken: bool = False
-    page_seconds: int = 0  # time that a page of this slice spans, as last seen
+    pages: int = 0  # read by this process, from ``top`` down
+    top: int = 0
+
+    def __post_init__(self) -> None:
+        self.top = self.end if self.reached is None else self.reached
 
     @property
     def left(self) -> int:
         """Seconds of history still to be read."""
         return 0 if self.done else max(0, (self.end if self.reached is None else self.reached) - self.start)
+
+    @property
+    def promise(self) -> int:
+        """Pages still to be read if the rest is as dense as what was read; 0 as long as that is not known."""
+        read = self.top - (self.top if self.reached is None else self.reached)
+        return self.left * self.pages // max(1, read)
 
 
 class _Page(NamedTuple, Generic[R]):
@@ -206,13 +219,13 @@ class SlicedRead(Generic[R]):
             below = chunk.last_created is not None and chunk.last_created < slice_.start
             slice_.done = below or not chunk.has_more or chunk.last_id is None
             if chunk.last_created is not None and chunk.first_created is not None:
-                slice_.page_seconds = max(1, chunk.first_created - chunk.last_created)
+                slice_.pages += 1
                 slice_.after, slice_.reached = chunk.last_id, max(chunk.last_created, slice_.start)
             self._events.put(_Page(slice_, chunk.rows, slice_.after, slice_.reached, slice_.done))
             self._lock.notify_all()
 
     def _take(self) -> _Slice | None:
-        """A slice to read: one that nobody reads, else the lower half of the one with most time left."""
+        """A slice to read: one that nobody reads, else the lower half of the one that promises most."""
         with self._lock:
             while self._error is None:
                 free = [slice_ for slice_ in self._slices if not slice_.done and not slice_.taken]
@@ -223,16 +236,15 @@ class SlicedRead(Generic[R]):
                 busy = [slice_ for slice_ in self._slices if not slice_.done]
                 if not busy:
                     return None
-                # Worth it only when each half is more than a page.
-                widest = max(busy, key=lambda s: s.left - 2 * s.page_seconds)
-                if widest.left > max(2 * widest.page_seconds, 60):
-                    return self._split(widest)
+                largest = max(busy, key=lambda s: s.promise)
+                if largest.promise >= WORTH_SPLITTING and largest.left > 1:
+                    return self._split(largest)
                 self._lock.wait()
             return None
 
     def _split(self, upper: _Slice) -> _Slice:
         middle = upper.start + upper.left // 2
-        lower = _Slice(upper.start, middle, None, None, False, True, upper.page_seconds)
+        lower = _Slice(upper.start, middle, None, None, False, taken=True)
         upper.start = middle
         self._slices.append(lower)
         self._events.put(_Split(upper, lower, middle))

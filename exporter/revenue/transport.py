@@ -20,6 +20,7 @@ from urllib3.exceptions import (
     DecodeError,
     HTTPError,
     IncompleteRead,
+    NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
     SSLError,
@@ -72,7 +73,9 @@ class Transport(stripe.HTTPClient):
 
     def _failure(self, error: HTTPError) -> tuple[Reason, str]:
         """Why no whole answer came, and what to look at."""
-        if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
+        # Refused connections are a kind of ConnectTimeoutError to urllib3.
+        refused = isinstance(error, NewConnectionError)
+        if isinstance(error, ReadTimeoutError | ConnectTimeoutError) and not refused:
             return "timeout", f"no whole answer within {self._timeout:g} s"
         if isinstance(error, SSLError):
             return "connection", "the server's TLS certificate could not be verified"

@@ -6,6 +6,7 @@ nothing is asked twice, however often the process dies.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -43,17 +44,19 @@ class Begun(NamedTuple, Generic[R]):
     whole: bool
 
 
-def begin(listing: Listing[R], start: int, pages: int) -> Begun[R]:
-    """Read up to so many pages of the rows created at ``start`` or later."""
+def begin(listing: Listing[R], start: int, pages: int | None) -> Begun[R]:
+    """Read up to so many pages (None: all) of the rows created at ``start`` or later."""
     rows: list[R] = []
     newest: int | None = None
     chunk: Chunk[R] | None = None
-    for _ in range(pages):
+    for number in itertools.count(1):
         chunk = listing.page(start, None, chunk.last_id if chunk else None)
         rows += chunk.rows
         newest = chunk.first_created if newest is None else newest
         if not chunk.has_more or chunk.last_created is None:
             return Begun(rows, newest, chunk.last_created, True)
+        if number == pages:
+            break
     return Begun(rows, newest, chunk.last_created if chunk else None, False)
 
 
