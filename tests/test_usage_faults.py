@@ -289,7 +289,7 @@ while True:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_sigkill_at_random_moments(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> None:
-    """Killed again and again, in the first roll-up and in polls, while rows come and change: nothing lost or doubled."""
+    """Killed again and again, in the first roll-up and in polls, while rows come and change."""
     url = sqlite_url(tmp_path) if engine == "sqlite" else request.getfixturevalue("postgres_url")
     log = Log(url)
     log.put(*some_rows(days=40, per_day=25))
