@@ -109,11 +109,11 @@ class Account:
 
 
 @contextmanager
-def account(path: Path, world: World | None = None) -> Iterator[Account]:
-    """A running account (an empty one by default) and an empty SQLite state."""
+def account(path: Path, world: World | None = None, url: str | None = None) -> Iterator[Account]:
+    """A running account (an empty one by default) and an empty state, SQLite by default."""
     world = world or World(clock=FixedClock(NOW))
     assert isinstance(world.clock, FixedClock)
-    store = open_store(f"sqlite:///{path / 'state.db'}")
+    store = open_store(url or f"sqlite:///{path / 'state.db'}")
     try:
         with running(world) as base:
             yield Account(world, base, world.clock, store)

@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from exporter.errors import SourceError
 from exporter.revenue.client import Stopped
 from exporter.store.database import Store
 from exporter.store.slices import load_slices, move_slice, split_slice
@@ -212,8 +213,7 @@ class SlicedRead(Generic[R]):
                     self._events.put(None)
 
     def _read_page(self, slice_: _Slice) -> None:
-        start = slice_.start
-        chunk = self._listing.page(start, slice_.end, slice_.after)
+        chunk = self._next(slice_)
         with self._lock:
             # A split while the page was on its way may have given its tail to another slice; ids make that harmless.
             below = chunk.last_created is not None and chunk.last_created < slice_.start
@@ -223,6 +223,15 @@ class SlicedRead(Generic[R]):
                 slice_.after, slice_.reached = chunk.last_id, max(chunk.last_created, slice_.start)
             self._events.put(_Page(slice_, chunk.rows, slice_.after, slice_.reached, slice_.done))
             self._lock.notify_all()
+
+    def _next(self, slice_: _Slice) -> Chunk[R]:
+        """The slice's next page. Where the cursor's row is gone, its time is where the slice goes on."""
+        try:
+            return self._listing.page(slice_.start, slice_.end, slice_.after)
+        except SourceError as error:
+            if error.reason != "bad_request" or slice_.after is None or slice_.reached is None:
+                raise
+            return self._listing.page(slice_.start, slice_.reached + 1, None)
 
     def _take(self) -> _Slice | None:
         """A slice to read: one that nobody reads, else the lower half of the one that promises most."""

@@ -174,7 +174,6 @@ class SubscriptionsPoll:
         account = self._reader.account.name
         with self._store.read() as connection:
             since = self._number(connection, "events") or 0
-            total = subscription_total(connection, account)
         begun = self._read_events(since - OVERLAP, pages)
         if begun is None:
             with self._store.write() as connection:
@@ -185,7 +184,7 @@ class SubscriptionsPoll:
         events = {event.id: event.created for event in begun if event.id in fresh}
         changed = sorted({event.data.object.id for event in begun if event.id in fresh})
         newest = max((event.created for event in begun), default=since)
-        relist = pages is not None and len(changed) > max(FEW_CHANGES, total // 100)
+        relist = pages is not None and len(changed) > FEW_CHANGES and self._list_is_cheaper(len(changed))
         rows = [] if relist else in_parallel(self._listing.retrieve, changed, self._reader.account.workers)
         gone = [id_ for id_, row in zip(changed, rows, strict=False) if row is None]
         with self._store.write() as connection:
@@ -195,6 +194,11 @@ class SubscriptionsPoll:
             remember_events(connection, account, events, min(reached, since) - 2 * OVERLAP)
             self._set(connection, events=reached, events_at=int(started), list_wanted=int(relist))
         return not relist
+
+    def _list_is_cheaper(self, changes: int) -> bool:
+        """One request per changed subscription, or one per hundred of all."""
+        with self._store.read() as connection:
+            return changes > subscription_total(connection, self._reader.account.name) // 100
 
     def _read_events(self, since: int, pages: int | None) -> list[shapes.Event] | None:
         """All events of subscriptions since then, newest first; None when they are more than so many pages."""
