@@ -50,6 +50,7 @@ class Exporter:
         self._lease = Lease(store, holder)
         self._scheduler: Scheduler | None = None
         self._stopping = threading.Event()
+        self._reloading = threading.Lock()
         self._jobs = self._make_jobs(configuration.current)
 
     def _make_jobs(self, loaded: Loaded) -> list[Job]:
@@ -133,6 +134,10 @@ class Exporter:
 
     def reload(self) -> None:
         """Read the configuration again and go on with it; raises MarginError, and changes nothing, if it is wrong."""
+        with self._reloading:
+            self._reload()
+
+    def _reload(self) -> None:
         before = self.configuration.current
         error = self.configuration.reload()
         loaded = self.configuration.current
