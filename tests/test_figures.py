@@ -128,6 +128,17 @@ def test_the_cash_basis(tmp_path: Any, pricing: Pricing) -> None:
     assert found.active_users == 7
 
 
+def test_without_one_side_configured_there_is_no_margin(tmp_path: Any, pricing: Pricing) -> None:
+    cash = replace(ledger(CASH, []), sources=Sources(("stripe/main/ledger",), ("stripe/main/subscriptions",), ()))
+    found = today(cash, pricing, settings(tmp_path))
+    assert found.revenue == {"cash": Decimal("132.10")}
+    assert (found.cost, found.gross_profit, found.as_of) == (None, {}, {})
+    usage = replace(ledger([], [UsageTotal("usage", TODAY, 1, 3, (10,))]), sources=Sources((), (), ("usage/usage",)))
+    found = today(usage, pricing, settings(tmp_path))
+    assert (found.revenue, found.gross_profit, found.as_of) == ({}, {}, {})
+    assert found.cost is not None
+
+
 def test_an_unknown_category_is_in_no_figure_and_says_so(tmp_path: Any, pricing: Pricing) -> None:
     found = today(
         ledger([total(TODAY, "charge", 100), total(TODAY, "moon_dust", 5_000)], []), pricing, settings(tmp_path)

@@ -85,8 +85,8 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     for basis in BASES:
         needs = ledger.sources.cash if basis == "cash" else ledger.sources.all
         older = ledger.joint(needs)
-        if older is None or (basis == "mrr" and mrr is None):
-            continue
+        if older is None or money is None or cost is None or (basis == "mrr" and mrr is None):
+            continue  # a side that is not known, or not even configured, has no margin
         end = min(window.end, cut(older))
         if end <= window.start:
             continue  # the older source has not reached this window: no joint figure yet
@@ -95,7 +95,6 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         if end < window.end:
             joint_money = _join(fold_cash(ledger.cash_in(window.start, end), settings.zone), settings)
             joint_cost = _cost(ledger, pricing, settings, window, end)
-        assert joint_money is not None and joint_cost is not None  # noqa: PT018 - their sources are known here
         complete[basis] = (
             joint_money.whole
             and joint_money.unknown_rows == 0
