@@ -238,13 +238,16 @@ def test_a_refusal_slows_everybody_and_answers_bring_the_rate_back() -> None:
     pace = Pace(20, watch.sleep, watch)
     pace.refused(4)
     pace.wait()
-    assert (watch.at, pace.rate) == (4.0, 10.0)
-    for _ in range(49):
+    assert (watch.at, pace.rate) == (4.0, 15.0)
+    for _ in range(24):
         pace.answered()
     assert pace.rate < 20
     pace.answered()
     pace.answered()
     assert pace.rate == 20
-    for _ in range(9):
+    pace.refused(0)
+    pace.wait()
+    assert watch.at == pytest.approx(4 + 1 / 15)
+    for _ in range(11):
         pace.refused(0)
     assert pace.rate == 1.0

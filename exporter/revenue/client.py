@@ -147,7 +147,7 @@ class StripeReader:
             self._count(endpoint)
             wait = self._delay(attempt)
             if error.reason == "rate_limited":
-                self.pace.refused(min(wait, MAX_WAIT))
+                self.pace.refused(min(self._retry_after() or 0.0, MAX_WAIT))
             if not again or attempt == ATTEMPTS or wait > MAX_WAIT or self._monotonic() + wait > deadline:
                 raise error
             self.tally.retry(endpoint, error.reason)
@@ -181,11 +181,15 @@ class StripeReader:
 
     def _delay(self, attempt: int) -> float:
         """Retry-After where Stripe gives one, else 1, 2, 4 … 32 s, with up to as much again of jitter."""
-        after = self._transport.answer.headers.get("Retry-After", "")
-        if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", after):
-            return float(after) + self._jitter()
+        after = self._retry_after()
+        if after is not None:
+            return after + self._jitter()
         base = min(32.0, 2.0 ** (attempt - 1))
         return base * (1 + self._jitter()) / 2 if attempt > 1 else base
+
+    def _retry_after(self) -> float | None:
+        after = self._transport.answer.headers.get("Retry-After", "")
+        return float(after) if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", after) else None
 
     def _failure(self, endpoint: str, caught: stripe.StripeError) -> tuple[SourceError, bool]:
         """What went wrong, and whether asking again may help."""

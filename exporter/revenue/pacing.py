@@ -13,7 +13,8 @@ from collections.abc import Callable
 class Pace:
     """A token bucket for all threads of one account: ``rate`` requests per second, a burst of two.
 
-    After a refusal everybody waits, and the rate halves; each answer brings it back by one percent of the limit.
+    Each refusal takes a quarter of the rate, each answer gives one percent of the limit back. Where Stripe says how
+    long to wait, everybody does.
     """
 
     def __init__(
@@ -36,9 +37,9 @@ class Pace:
             self._sleep(slot - now)
 
     def refused(self, seconds: float) -> None:
-        """Stripe said 429: nobody asks for ``seconds``."""
+        """Stripe said 429: nobody asks for ``seconds``, then all more slowly."""
         with self._lock:
-            self.rate = max(1.0, self.rate / 2)
+            self.rate = max(1.0, self.rate * 3 / 4)
             self._next = max(self._next, self._monotonic() + seconds)
 
     def answered(self) -> None:
