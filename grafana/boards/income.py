@@ -125,6 +125,8 @@ def customers() -> list[Json]:
     late = metric("margin_past_due_mrr_amount", **CHOSEN)
     excluded = metric("margin_mrr_excluded_subscriptions", **CHOSEN)
 
+    unvalued = f"sum({excluded}) or 0 * sum({metric('margin_subscribers', **CHOSEN)})"
+
     def asked(question: str, definition: str, window: str = "now.", source: str = SUBSCRIPTIONS) -> str:
         return about(question, definition, window=window, source=source, lag=STRIPE)
 
@@ -178,12 +180,12 @@ def customers() -> list[Json]:
                 "Is MRR complete?",
                 "Subscriptions without a value yet count as zero: while there are any, MRR is at least what is shown.",
             ),
-            [query(f"sum({excluded})", "subscriptions", instant=True)],
+            [query(unvalued, "subscriptions", instant=True)],
             unit="locale",
             decimals=0,
             w=4,
             steps=((None, "green"), (1, "orange")),
-            empty="all are valued",
+            empty="no subscriptions read",
         ),
         timeseries(
             "MRR over time",
@@ -195,8 +197,8 @@ def customers() -> list[Json]:
         ),
         bargauge(
             "MRR by product",
-            asked("Which plans carry the business?", "Each product in its own currency; the ten largest."),
-            [query(f"sort_desc(topk(10, {by('product, currency', mrr)}))", "{{product}} · {{currency}}", instant=True)],
+            asked("Which plans carry the business?", "Each product in its own currency; the six largest."),
+            [query(f"sort_desc(topk(6, {by('product, currency', mrr)}))", "{{product}} · {{currency}}", instant=True)],
             unit="none",
             h=8,
             color="blue",

@@ -234,10 +234,10 @@ def bargauge(
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "showUnfilled": False,
         "valueMode": "text",
-        "namePlacement": "auto",
+        "namePlacement": "top",
         "minVizHeight": 14,
         "minVizWidth": 8,
-        "text": {"titleSize": 13, "valueSize": 15},
+        "text": {"titleSize": 12, "valueSize": 14},
     }
     return panel
 
@@ -277,7 +277,8 @@ def table(
     panel["transformations"] = steps
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
     defaults = _field("none", PLAIN, noValue=empty, custom=custom)
-    panel["fieldConfig"] = {"defaults": defaults, "overrides": list(overrides)}
+    cells = override("byRegexp", "/.*/", noValue="–")  # the text of an empty table is none for an empty cell
+    panel["fieldConfig"] = {"defaults": defaults, "overrides": [cells, *overrides]}
     footer = {"show": False, "reducer": ["sum"], "fields": ""}
     panel["options"] = {"showHeader": True, "cellHeight": "sm", "footer": footer}
     return panel

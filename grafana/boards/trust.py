@@ -127,6 +127,7 @@ def sources() -> Json:
     """One line a source."""
     age = f"time() - {metric('margin_source_last_success_timestamp_seconds')}"
     errors = 'sum by (source) (max without (instance, job) (increase(margin_source_errors_total{job="$job"}[1h])))'
+    errors = f"round({errors}) or on (source) 0 * {metric('margin_source_up')}"  # a source without errors has no series
     return table(
         "Sources",
         about(
