@@ -1,0 +1,150 @@
+"""The oracle: what the exporter must show of a simulated business, worked out without the exporter's own rules.
+
+The expectations are summed from the scenario's facts (``exporter.demo.truth``) over windows worked out here with
+``datetime`` alone. Nothing of the exporter's rules, tables or SQL is used for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from exporter.demo import truth
+from exporter.demo.facts import Price, Subscription, Transaction, Usage
+from exporter.demo.world import World
+from exporter.serve.snapshots import View
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true at ``now``."""
+
+    now: int
+    transactions: Sequence[Transaction]
+    subscriptions: Sequence[Subscription]
+    prices: Sequence[Price]
+    usage: Sequence[Usage]
+
+
+def facts_of(world: World, usage: Sequence[Usage]) -> Facts:
+    """What can be read of ``world`` now, and ``usage``."""
+    transactions = list(world.transactions())
+    with world.lock:
+        subscriptions, prices = list(world.collections["subscriptions"]), list(world.collections["prices"])
+    return Facts(int(world.clock.now()), transactions, subscriptions, prices, usage)
+
+
+def spans_of(zone: str, now: int) -> dict[str, tuple[int, int]]:
+    """The windows at ``now``, by calendar arithmetic alone."""
+    tz = ZoneInfo(zone)
+    today = datetime.fromtimestamp(now, tz).replace(hour=0, minute=0, second=0, microsecond=0)
+    month = today.replace(day=1)
+    former = (month - timedelta(days=3)).replace(day=1)
+    quarter = now // 900 * 900
+
+    def midnight(at: datetime) -> int:
+        return int(datetime(at.year, at.month, at.day, tzinfo=tz).timestamp())
+
+    return {
+        "today": (midnight(today), now + 1),
+        "yesterday": (midnight(today - timedelta(days=1)), midnight(today)),
+        "24h": (quarter - 86_400, now + 1),
+        "7d": (quarter - 7 * 86_400, now + 1),
+        "30d": (quarter - 30 * 86_400, now + 1),
+        "mtd": (midnight(month), now + 1),
+        "prev_month": (midnight(former), midnight(month)),
+    }
+
+
+RATES = {
+    "eur": [(date(2020, 1, 1), Fraction(108, 100)), (date(2026, 6, 1), Fraction(110, 100))],
+    "gbp": [(date(2020, 1, 1), Fraction(127, 100))],
+}
+
+
+def rate(currency: str, day: date) -> Fraction:
+    if currency == "usd":
+        return Fraction(1)
+    return [value for since, value in RATES[currency] if since <= day][-1]
+
+
+def check_view(view: View, facts: Facts, zone: str) -> None:
+    """Every window: cash by currency, revenue, usage cost by model, unpriced requests, profit."""
+    tz = ZoneInfo(zone)
+    spans = spans_of(zone, facts.now)
+    assert [figures.window.name for figures in view.windows] == list(spans)
+    for figures in view.windows:
+        start, end = spans[figures.window.name]
+        expected = truth.cash(facts.transactions, start, end)
+        for currency in ("usd", "eur"):
+            cash, true = figures.cash["demo", currency], expected.get(currency, truth.Cash())
+            assert (cash.gross_volume, cash.refunds, cash.disputes, cash.fees) == (
+                true.gross, true.refunds, true.disputes, true.fees
+            ), (figures.window, currency)  # fmt: skip
+        sales = truth.cash_converted(
+            facts.transactions, start, end, rate, lambda at: datetime.fromtimestamp(at, tz).date()
+        )
+        assert Fraction(figures.revenue["cash"]) == sales / 100
+        costs = truth.usage_cost(facts.usage, start, end)
+        assert figures.cost is not None
+        found = {f"{provider}/{model}": int(amount.scaleb(9)) for (provider, model), amount in figures.cost.items()}
+        assert {k: v for k, v in found.items() if v} == {k: v for k, v in costs.items() if v}
+        assert sum((figures.unpriced or {}).values()) == truth.unpriced(facts.usage, start, end)
+        fees = figures.components["fees"] + figures.components["payout_fees"]
+        assert figures.gross_profit["cash"] == figures.revenue["cash"] - figures.components["usage"] - fees
+
+
+def check_standing(view: View, facts: Facts) -> None:
+    """Ledger, Stripe's balance, drift, MRR and subscribers."""
+    net: Counter[str] = Counter()
+    for row in facts.transactions:
+        net[row.currency] += row.net
+    found: Counter[str] = Counter()
+    for row_sum in view.standing.ledger_sums:
+        found[row_sum.currency] += row_sum.net
+    assert found == net
+    assert {balance.currency: balance.available + balance.pending for balance in view.standing.balances} == net
+    assert all(balance.drift == 0 for balance in view.standing.balances)
+    assert view.mrr is not None
+    by_product = {(p, c): amount for (_, p, c), amount in view.mrr.by_product.items() if amount}
+    assert by_product == truth.mrr_by_product(facts.subscriptions, facts.prices)
+    assert view.standing.subscribers["demo"] == truth.subscribers(facts.subscriptions, facts.prices)
+    by_currency = truth.mrr(facts.subscriptions, facts.prices)
+    total = sum(
+        Fraction(amount) * rate(currency, datetime.fromtimestamp(facts.now, UTC).date()) / 100
+        for currency, amount in by_currency.items()
+    )
+    assert abs(Fraction(view.mrr.reporting or 0) - total) <= Fraction(len(by_currency), 200)
+
+
+def check_counters(view: View, facts: Facts) -> None:
+    """Counters that only ever grew are what the facts add up to: each row counted once, each cost booked once."""
+    requests: Counter[tuple[str, str]] = Counter()
+    for row in facts.usage:
+        if row.outcome != "pending":
+            requests[row.key.partition("/")[0], row.outcome] += 1
+    found: Counter[tuple[str, str]] = Counter()
+    cost: Counter[str] = Counter()
+    for counter in view.standing.usage_counters:
+        if counter.metric == "requests":
+            found[counter.provider, counter.label] += counter.value
+        elif counter.metric in ("cost", "restatement_up", "restatement_down"):
+            sign = -1 if counter.metric == "restatement_down" else 1
+            cost[f"{counter.provider}/{counter.model}"] += sign * counter.value
+    assert found == requests
+    expected = truth.usage_cost(facts.usage, 0, facts.now + 1)
+    assert {key: value for key, value in cost.items() if value} == {key: n for key, n in expected.items() if n}
+    by_category: Counter[tuple[str, str]] = Counter()
+    for transaction in facts.transactions:
+        by_category[transaction.currency, transaction.category] += transaction.net
+    net: Counter[tuple[str, str]] = Counter()
+    rows = 0
+    for total in view.standing.ledger_sums:
+        net[total.currency, total.category] += total.net
+        rows += total.rows
+    assert {k: v for k, v in net.items() if v} == {k: v for k, v in by_category.items() if v}
+    assert rows == len(facts.transactions)
