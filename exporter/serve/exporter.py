@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.clock import Clock
-from exporter.config import UsageSettings
+from exporter.config import AccountSettings, UsageSettings
 from exporter.cost.source import UsageSource
 from exporter.errors import LeaseLost, MarginError, StateError
 from exporter.margin.ledger import usage_source
+from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
 from exporter.serve.configuration import Configuration, Loaded
 from exporter.serve.scheduler import Scheduler
@@ -24,7 +25,8 @@ from exporter.store.lease import TTL, Lease
 
 log = logging.getLogger("exporter.serve")
 
-LEASE_RENEWAL = TTL / 3
+RELEASE_TIME = 1.0
+"""Seconds that giving the lease back may take at the end: a write under way, or a state that is gone, may block it."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,24 @@ class Job:
 class Exporter:
     """Polls the sources while it holds the lease, and keeps a snapshot of the state either way."""
 
-    def __init__(self, configuration: Configuration, store: Store, clock: Clock, holder: str) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: Store,
+        clock: Clock,
+        holder: str,
+        *,
+        lease_ttl: float = TTL,
+        reader: Callable[[AccountSettings, Clock], StripeReader] = StripeReader,
+    ) -> None:
+        """``holder`` names this process to other replicas; ``reader`` makes what asks Stripe for an account."""
         self.configuration = configuration
         self.store = store
         self.snapshots = Snapshots(store, clock)
         self.writer = False
         self._clock = clock
-        self._lease = Lease(store, holder)
+        self._lease = Lease(store, holder, lease_ttl)
+        self._reader = reader
         self._scheduler: Scheduler | None = None
         self._stopping = threading.Event()
         self._reloading = threading.Lock()
@@ -56,7 +69,8 @@ class Exporter:
     def _make_jobs(self, loaded: Loaded) -> list[Job]:
         jobs: list[Job] = []
         for account in loaded.settings.accounts:
-            jobs += _stripe_jobs(StripeSource(self.store, account, loaded.settings.mrr, self._clock))
+            reader = self._reader(account, self._clock)
+            jobs += _stripe_jobs(StripeSource(self.store, account, loaded.settings.mrr, self._clock, reader=reader))
         for usage_log in loaded.settings.usage:
             source = UsageSource(
                 self.store, usage_log, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
@@ -97,7 +111,8 @@ class Exporter:
         if not self.writer or self._stopping.is_set():
             return
         try:
-            job.poll()
+            with self.store.tenure():
+                job.poll()
         except LeaseLost:
             self.writer = False
             raise
@@ -107,7 +122,7 @@ class Exporter:
         self.keep_lease()
         scheduler = Scheduler(threads=len(self._jobs) + 3)
         self._scheduler = scheduler
-        scheduler.every("lease", LEASE_RENEWAL, self.keep_lease)
+        scheduler.every("lease", self._lease.ttl / 3, self.keep_lease)
         scheduler.every("snapshot", REFRESH, self.refresh)
         self._schedule(scheduler)
         scheduler.start()
@@ -164,10 +179,17 @@ class Exporter:
             job.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
+        release = threading.Thread(target=self._release, name="release", daemon=True)
+        release.start()
+        release.join(RELEASE_TIME)
+        if release.is_alive():
+            log.warning("lease not given back in time; it expires by itself in %.0f s", self._lease.ttl)
+
+    def _release(self) -> None:
         try:
             self._lease.release()
         except (SQLAlchemyError, StateError) as error:
-            log.warning("lease not given back; it expires by itself in %.0f s: %s", TTL, _first_line(error))
+            log.warning("lease not given back; it expires by itself in %.0f s: %s", self._lease.ttl, _first_line(error))
 
 
 def _stripe_jobs(stripe: StripeSource) -> list[Job]:

@@ -36,6 +36,7 @@ class Store:
         self.url: URL = make_url(url)
         self.epoch: int | None = None
         self._lock = threading.RLock()
+        self._tenure = threading.local()
         self._process_lock: int | None = None
         self.engine: Engine = self._open_sqlite() if self.is_sqlite else self._open_postgresql()
 
@@ -93,7 +94,21 @@ class Store:
             ).one_or_none()
             if self.epoch is None or row is None or row.epoch != self.epoch:
                 raise LeaseLost("another process holds the writer's lease")
+            if getattr(self._tenure, "epoch", self.epoch) != self.epoch:
+                raise LeaseLost("the writer's lease went to another process and came back meanwhile")
             yield connection
+
+    @contextmanager
+    def tenure(self) -> Iterator[None]:
+        """All that this thread writes in the block belongs together: what it has read of the state so far still holds.
+
+        A lease that was lost and won again does not carry on such work: in between another process wrote.
+        """
+        self._tenure.epoch = self.epoch
+        try:
+            yield
+        finally:
+            del self._tenure.epoch
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -20,9 +20,11 @@ TTL = 15.0
 class Lease:
     """This process's claim on the writer's lease."""
 
-    def __init__(self, store: Store, holder: str) -> None:
+    def __init__(self, store: Store, holder: str, ttl: float = TTL) -> None:
+        """``holder`` names this process; ``ttl``: seconds that the lease outlives its last renewal."""
         self.store = store
         self.holder = holder
+        self.ttl = ttl
 
     def acquire_or_renew(self) -> bool:
         """Renew the lease, or take it if it is free or expired. True while this process is the writer."""
@@ -40,18 +42,18 @@ class Lease:
             ).one_or_none()
             if row is None:
                 connection.execute(
-                    insert(schema.lease).values(name=WRITER, holder=self.holder, epoch=1, expires_at=now + TTL)
+                    insert(schema.lease).values(name=WRITER, holder=self.holder, epoch=1, expires_at=now + self.ttl)
                 )
                 self.store.epoch = 1
             elif row.holder == self.holder and row.epoch == self.store.epoch:
                 connection.execute(
-                    update(schema.lease).values(expires_at=now + TTL).where(schema.lease.c.name == WRITER)
+                    update(schema.lease).values(expires_at=now + self.ttl).where(schema.lease.c.name == WRITER)
                 )
             elif self.store.is_sqlite or row.expires_at < now:
                 # SQLite: the process lock already proves that the former holder is gone.
                 connection.execute(
                     update(schema.lease)
-                    .values(holder=self.holder, epoch=row.epoch + 1, expires_at=now + TTL)
+                    .values(holder=self.holder, epoch=row.epoch + 1, expires_at=now + self.ttl)
                     .where(schema.lease.c.name == WRITER)
                 )
                 self.store.epoch = row.epoch + 1
