@@ -26,21 +26,25 @@ class Pace:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._next = monotonic()
+        self._slowed_at = self._next - 1
 
     def wait(self) -> None:
         """Return when the next request may go out."""
         with self._lock:
             now = self._monotonic()
-            slot = max(self._next, now - 1 / self.rate)
+            slot = max(self._next, now)
             self._next = slot + 1 / self.rate
         if slot > now:
             self._sleep(slot - now)
 
     def refused(self, seconds: float) -> None:
-        """Stripe said 429: nobody asks for ``seconds``, then all more slowly."""
+        """Stripe said 429: go slower, and let nobody ask for ``seconds``."""
         with self._lock:
-            self.rate = max(1.0, self.rate * 3 / 4)
-            self._next = max(self._next, self._monotonic() + seconds)
+            now = self._monotonic()
+            if now - self._slowed_at >= 1:
+                self._slowed_at = now
+                self.rate = max(1.0, self.rate * 3 / 4)
+            self._next = max(self._next, now + seconds)
 
     def answered(self) -> None:
         """Stripe answered: go back towards the limit."""
