@@ -22,6 +22,7 @@ from exporter.serve.page import status_page
 from exporter.serve.server import Server
 from exporter.serve.webconfig import WebConfig
 from exporter.store.database import Store
+from exporter.store.lease import TTL
 
 log = logging.getLogger("exporter.serve")
 
@@ -38,7 +39,9 @@ class WebOptions:
 class Service:
     """One exporter with its web server."""
 
-    def __init__(self, configuration: Configuration, web: WebOptions, clock: Clock | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, web: WebOptions, clock: Clock | None = None, *, lease_ttl: float = TTL
+    ) -> None:
         """Open the state and bind the addresses; raises MarginError when either cannot be used."""
         self.clock = clock or SystemClock()
         self.configuration = configuration
@@ -46,7 +49,7 @@ class Service:
         self.store = Store(configuration.current.settings.state_database_url.reveal())
         self.store.prepare()
         holder = f"{socket.gethostname()}:{os.getpid()}"
-        self.exporter = Exporter(configuration, self.store, self.clock, holder)
+        self.exporter = Exporter(configuration, self.store, self.clock, holder, lease_ttl=lease_ttl)
         self.self_metrics = SelfMetrics(__version__, os.environ.get("MARGIN_EXPORTER_REVISION", "unknown"))
         self.self_metrics.configuration_loaded(configuration.last_reload_at)
         self.server = Server(
