@@ -179,3 +179,14 @@ def test_old_requests_stay_in_the_counter(stripe: Account) -> None:
         assert reads_since(connection, "main", 1) == 10
         rows = connection.exec_driver_sql("SELECT count(*) FROM stripe_request").scalar_one()
     assert rows == 6
+
+
+@pytest.mark.parametrize(("base", "expected"), [("https://api.stripe.com", 450.0), (None, 60.0)])
+def test_the_allowance_slows_polls_of_stripe_itself(stripe: Account, base: str | None, expected: float) -> None:
+    for number in range(39):
+        stripe.world.charge(100 + number)
+    stripe.source().poll_ledger()
+    stripe.base = base or stripe.base
+    source = stripe.source(poll_interval=60)
+    source._flush()
+    assert source.interval == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from exporter.demo.scenario import history
 from exporter.demo.world import DEMO_KEY, World
 from exporter.errors import LeaseLost
 from exporter.margin.cash import Cash
+from exporter.revenue.balance import Held, decode_balance
 from exporter.revenue.categories import kind_of
+from exporter.revenue.ledger import LedgerPoll
 from exporter.store import ledger
 from exporter.store.slices import load_slices
 
@@ -410,3 +413,58 @@ def test_a_stopped_source_leaves_quietly(stripe: Account) -> None:
     source.poll_ledger()
     assert stripe.status().up == before.up
     assert stripe.errors() == {}
+
+
+def test_the_whole_of_a_balance() -> None:
+    body = {
+        "available": [{"currency": "usd", "amount": 100}, {"currency": "eur", "amount": 7}],
+        "pending": [{"currency": "usd", "amount": 20}],
+        "instant_available": [{"currency": "usd", "amount": 90}],
+        "connect_reserved": [{"currency": "usd", "amount": 3}],
+        "issuing": {"available": [{"currency": "usd", "amount": 4}]},
+        "refund_and_dispute_prefunding": {
+            "available": [{"currency": "usd", "amount": 5}],
+            "pending": [{"currency": "gbp", "amount": 6}],
+        },
+    }
+    held = decode_balance(json.dumps(body).encode())
+    assert held == {"usd": Held(100, 20, 12), "eur": Held(7, 0, 0), "gbp": Held(0, 0, 6)}
+    assert held["usd"].total == 132
+
+
+def test_a_balance_that_moves_while_it_is_read_says_nothing(stripe: Account) -> None:
+    stripe.world.charge(1000, fee=0)
+    source = stripe.source()
+    source.poll_ledger()
+    steady = stripe.world.balance
+    readings = iter(range(1, 100))
+    stripe.world.balance = lambda: {"usd": (5000 + next(readings), 0)}  # type: ignore[method-assign]
+    stripe.clock.advance(3600)
+    source.poll_ledger()
+    assert stripe.drift() == {"usd": 0}
+    stripe.world.balance = steady  # type: ignore[method-assign]
+    stripe.world.charge(500, fee=0)
+    stripe.clock.advance(900)
+    source.poll_ledger()
+    assert stripe.drift() == {"usd": 0}
+    with stripe.store.read() as connection:
+        (row,) = ledger.balances(connection)
+    assert (row.available + row.pending, row.read_at) == (1500, NOW + 4500)
+
+
+def test_a_bug_is_a_failed_poll_like_any_other(stripe: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = stripe.source()
+    source.poll_ledger()
+
+    def fail(self: LedgerPoll) -> float:
+        raise ZeroDivisionError("a secret in a text")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerPoll, "run", fail)
+        source.poll_ledger()
+    status = stripe.status()
+    assert (status.up, status.reason, stripe.errors()) == (False, "internal", {("ledger", "internal"): 1})
+    assert "ZeroDivisionError" in (status.message or "")
+    assert "secret" not in (status.message or "")
+    source.poll_ledger()
+    assert stripe.status().up

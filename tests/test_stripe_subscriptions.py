@@ -333,3 +333,18 @@ def test_a_wanted_list_is_made_good_after_a_crash(stripe: Account) -> None:
         set_cursor(connection, "stripe/main/subscriptions", "list_wanted", "1")
     stripe.source().poll_subscriptions()
     assert stripe.mrr() == 0
+
+
+def test_more_events_than_worth_reading_mean_the_list(stripe: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = subscribe(stripe, 1)
+    source = stripe.source()
+    source.poll_subscriptions()
+    monkeypatch.setattr("exporter.revenue.subscriptions.EVENT_PAGES", 1)
+    stripe.clock.advance(900)
+    for _ in range(120):
+        announce(stripe, "updated", first)
+    change(stripe, first, "deleted", status="canceled")
+    listed = stripe.world.requested(LIST)
+    source.poll_subscriptions()
+    assert (stripe.mrr(), stripe.world.requested(LIST) - listed) == (0, 1)
+    assert stripe.status("subscriptions").up

@@ -57,8 +57,17 @@ class Held(NamedTuple):
 
 
 def read_balance(reader: StripeReader) -> dict[str, Held]:
-    """``{currency: what Stripe holds}``; instant_available is a part of it and not read."""
-    balance = reader.fetch("/v1/balance", _DECODER)
+    """``{currency: what Stripe holds}``."""
+    return _held(reader.fetch("/v1/balance", _DECODER))
+
+
+def decode_balance(body: bytes) -> dict[str, Held]:
+    """The same from the body of ``/v1/balance``. Raises msgspec.DecodeError."""
+    return _held(_DECODER.decode(body))
+
+
+def _held(balance: _Balance) -> dict[str, Held]:
+    """All that belongs to the balance: instant_available is a part of the rest, and not read."""
     reserved = list(balance.connect_reserved)
     if balance.issuing is not None:
         reserved += balance.issuing.available

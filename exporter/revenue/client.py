@@ -117,8 +117,9 @@ class StripeReader:
         log.info("reading Stripe account=%s base=%s version=%s", account.name, account.api_base, STRIPE_VERSION)
 
     def stop(self) -> None:
-        """Make every waiting and coming request raise Stopped."""
+        """Make every waiting and coming request raise Stopped, and close idle connections."""
         self._stopping.set()
+        self._transport.close()
 
     @property
     def stopped(self) -> bool:
