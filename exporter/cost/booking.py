@@ -104,9 +104,15 @@ def count(connection: Connection, source: str, old: Totals, new: Totals, was: Ru
     changed = {at for at in {*old, *new} if old.get(at) != new.get(at) or was.final(at[1]) != rules.final(at[1])}
     if not changed:
         return
+    if not old and not _load_marks(connection, source, min(at[0] for at in new), max(at[0] for at in new)):
+        _count_first(connection, new, rules)
+        return
+    stored = _load_marks(connection, source, min(at[0] for at in changed), max(at[0] for at in changed))
+    if not old and not stored:
+        add_counters(connection, _first_time(new, rules))
+        return
     families = {(at[0], *_family(rules.keys[at[1]])) for at in changed}
     before, after = _marks(old, families, was), _marks(new, families, rules)
-    stored = _load_marks(connection, source, min(at[0] for at in changed), max(at[0] for at in changed))
     deltas: dict[Counter, int] = defaultdict(int)
     marks: dict[Mark, int] = {}
     for mark in {*before, *after}:
@@ -130,6 +136,26 @@ def count(connection: Connection, source: str, old: Totals, new: Totals, was: Ru
             deltas["pending", *rules.labels(at[1]), ""] += requests
     add_counters(connection, deltas)
     _save_marks(connection, source, stored, marks, {m: sum(v.values()) for m, v in after.items()})
+
+
+def _count_first(connection: Connection, new: Totals, rules: Rules) -> None:
+    """Count buckets that are read for the first time: all that is in them."""
+    deltas: dict[Counter, int] = defaultdict(int)
+    sums: dict[int, list[int]] = {}
+    for (_, key_id), (requests, measures) in new.items():
+        former = sums.get(key_id)
+        sums[key_id] = (
+            [requests, *measures] if former is None else list(map(int.__add__, former, (requests, *measures)))
+        )
+    for key_id, total in sums.items():
+        if not rules.final(key_id):
+            deltas["pending", *rules.labels(key_id), ""] += total[0]
+            continue
+        deltas[_counter("", key_id, rules)] += total[0]
+        for name, value in zip(rules.keys[key_id].measures, total[1:], strict=True):
+            if name not in COSTS:
+                deltas[_counter(name, key_id, rules)] += value
+    add_counters(connection, deltas)
 
 
 def _counter(measure: str, key_id: int, rules: Rules) -> Counter:

@@ -27,7 +27,8 @@ class Reading:
     """What a usage log holds in ``[start, end)``: bucket totals by (bucket, key number).
 
     ``customers`` by (segment, customer, key number) and ``users`` as (day, hash) are those of ``days``, spans of
-    whole days; None where the log names no customer or user.
+    whole days; None where the log names no customer or user. ``last`` is the newest row by raw provider, and
+    ``unreadable`` the number of rows whose time cannot be read.
     """
 
     start: int
@@ -36,6 +37,8 @@ class Reading:
     days: list[tuple[int, int]] = field(default_factory=list)
     customers: Mapping[tuple[int, str, int], Total] | None = None
     users: set[tuple[int, int]] | None = None
+    last: Mapping[str, int] = field(default_factory=dict)
+    unreadable: int = 0
 
 
 @dataclass

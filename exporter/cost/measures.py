@@ -82,17 +82,14 @@ class Measure:
         if self.kind == "text":
             return f"sum(CASE WHEN {sql} ~ '{_NUMBER}' THEN round(CAST({sql} AS numeric), {self.scale}) END)"
         if self.kind == "float":
-            certain = 10 ** (15 - self.scale)
-            exact = f"CAST(CAST({sql} AS text) AS numeric)"
-            value = f"CASE WHEN abs({sql}) < {certain} THEN CAST({sql} AS numeric) ELSE {exact} END"
-            if self.places == 6:  # single precision: its 6 certain digits are too few, its shortest text is meant
-                value = exact
-            return f"sum(round({value}, {self.scale}))"
+            return f"sum({self._float()})"
         return f"sum(round({sql}, {self.scale}))"
 
     def scaled(self, total: Any) -> int:
         """A sum from ``total()`` × 10^scale. Raises SourceError when it outgrows the state's 64 bits."""
-        if isinstance(total, Decimal):
+        if isinstance(total, Decimal) and self.kind == "float":
+            total = int(total) if total.is_finite() else 2**63
+        elif isinstance(total, Decimal):
             # Nothing is cut off: each row was rounded to the scale, or has no more places by its type.
             total = int(_WIDE.scaleb(total, self.scale)) if total.is_finite() else 2**63
         elif self.engine == "postgresql":
@@ -109,15 +106,39 @@ class Measure:
             f" {9 * self.limit} at {self.scale} decimals; correct these rows, or map another column",
         )
 
+    def _near(self, whole: str) -> str:
+        """SQL: whether value × 10^scale, as a binary float, is so near the integer ``whole`` that rounding is certain.
+
+        Below 10¹³ a product's error is under 0.01; only near a half the decimal digits have to decide.
+        """
+        return f"{self.sql} < {10 ** (13 - self.scale)} AND abs({self.sql} * {self.ten}.0 - {whole}) < 0.45"
+
+    def _float(self) -> str:
+        """PostgreSQL, × 10^scale: quick where that is certain, else by the decimal digits."""
+        sql, ten = self.sql, self.ten
+        text = f"CAST(CAST({sql} AS text) AS numeric)"
+        digits = f"CASE WHEN {sql} < {10 ** (15 - self.scale)} THEN CAST({sql} AS numeric) ELSE {text} END"
+        inside = f"{sql} >= 0 AND {sql} <= {self.limit}"
+        if self.places is not None:  # single precision: its 6 certain digits are too few, its shortest text is meant
+            return f"CASE WHEN {inside} THEN CAST(round({text} * {ten}) AS bigint) END"
+        quick = f"CAST({sql} * {ten}.0 AS bigint)"
+        rounded = f"round({sql} * {ten}.0)"
+        return (
+            f"CASE WHEN {sql} >= 0 AND {self._near(rounded)} THEN {quick}"
+            f" WHEN {inside} THEN CAST(round(({digits}) * {ten}) AS bigint) END"
+        )
+
     def _sqlite(self) -> str:
         sql, ten = self.sql, self.ten
         # 15 digits as text and back: ROUND then sees a decimal's half as a half, not as 0.49999999999999994.
         certain = f"CAST(ROUND(CAST(CAST({{0}} * {ten}.0 AS TEXT) AS REAL)) AS INTEGER)"
         large = f"CAST({{0}} AS INTEGER) * {ten} + CAST(ROUND(({{0}} - CAST({{0}} AS INTEGER)) * {ten}.0) AS INTEGER)"
+        quick = f"CAST({sql} * {ten}.0 + 0.5 AS INTEGER)"
         real = f"CASE WHEN {{0}} < {10 ** (15 - self.scale)} THEN {certain} ELSE {large} END"
         text = _Decimal(f"ltrim(trim({sql}), '+')")
         return (
-            f"CASE typeof({sql}) WHEN 'integer' THEN {sql} * {ten} WHEN 'real' THEN {real.format(sql)}"
+            f"CASE typeof({sql}) WHEN 'integer' THEN {sql} * {ten}"
+            f" WHEN 'real' THEN CASE WHEN {self._near(quick)} THEN {quick} ELSE {real.format(sql)} END"
             f" ELSE CASE WHEN {text.plain()} THEN {text.scaled(self.scale)}"
             f" ELSE {real.format(f'CAST({text.sql} AS REAL)')} END END"
         )

@@ -101,8 +101,9 @@ class Rollup:
         """15-minute totals."""
         epoch = self.time.epoch(start, end)
         columns = [f"({epoch}) / {BUCKET}", *self._dimensions, self._states()]
-        newest = f"max({epoch})"
-        rows = self._grouped(connection, columns, [newest], self.time.reading(start, end), sums=True)
+        rows = self._grouped(
+            connection, columns, [self.time.newest(start, end)], self.time.reading(start, end), sums=True
+        )
         totals: dict[tuple[int, int], Total] = {}
         last: dict[str, int] = {}
         unreadable = 0
@@ -150,11 +151,14 @@ class Rollup:
         if status is not None:
             statement = statement.where(_sql(_as_text(status, self.time)).in_(sorted(statuses)))
         starts: dict[int, int] = {}
+        hashes: dict[Any, int] = {}
         found = set()
         for number, user in connection.execute(statement):
             if (day := starts.get(number)) is None:
                 day = starts[number] = start_of_day_number(number, self.cuts.zone)
-            found.add((day, hashed(text_of(user))))
+            if (hash_ := hashes.get(user)) is None:
+                hash_ = hashes[user] = hashed(text_of(user))
+            found.add((day, hash_))
         return found
 
     def counts(self, connection: Connection, start: int, end: int) -> dict[int, int]:

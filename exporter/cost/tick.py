@@ -17,9 +17,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace as with_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -60,6 +61,14 @@ UNINDEXED_REQUESTS = 100_000
 
 PEOPLE_EVERY = 10
 """In every tenth poll customers and users of the whole window are read, else those of the days that changed."""
+
+
+class Ahead(NamedTuple):
+    """A slice that is being read."""
+
+    start: int
+    end: int
+    reading: Future[Reading]
 
 
 class Tick:
@@ -210,37 +219,52 @@ class Tick:
     def queue(self, seconds: float | None) -> bool:
         """Read the spans that wait, slice by slice, for so long. False when stopped before the end."""
         began = time.monotonic()
-        while self.memory.reroll:
-            if self.source.stopping.is_set():
-                return False
-            if seconds is not None and time.monotonic() - began > seconds:
-                return True
-            self.slice()
+        self.ahead: Ahead | None = None
+        with ThreadPoolExecutor(1, "usage-slice") as self.pool:
+            while self.memory.reroll:
+                if self.source.stopping.is_set():
+                    return False
+                if seconds is not None and time.monotonic() - began > seconds:
+                    return True
+                self.slice()
         return True
 
     def slice(self) -> None:
-        """Read the next slice of whole days; it, the rest of the queue and the progress move in one transaction."""
+        """Read the next slice of whole days; it, the rest of the queue and the progress move in one transaction.
+
+        While it is stored the slice after it is read already: the two take about the same time.
+        """
         memory, began = self.memory, time.monotonic()
-        start, stop = memory.reroll[0]  # begins with a day, or with the split in one
-        end = start
-        for _ in range(self.source.slice_days):
-            end = min(self.cuts.next_day(end), stop)
-        end = min(end, self.end)
-        if start >= end:
+        start, stop = memory.reroll[0]
+        ahead = self.ahead if self.ahead is not None and self.ahead.start == start else self.read_ahead(start)
+        if ahead is None:
             memory.reroll = memory.reroll[1:]
             return
-        with self.database.reading() as usage:
-            reading = self.read(usage, start, end)
+        found, end = ahead.reading.result(), ahead.end
+        self.ahead = None if self.source.stopping.is_set() else self.read_ahead(end)
         with self.write() as connection:
-            found = self.apply(connection, reading, self.at)
-            memory.found(late=found.late, changed=found.changed)
-            self.late += found.late
+            replaced = self.apply(connection, found, self.at)
+            memory.found(late=replaced.late, changed=replaced.changed)
+            self.late += replaced.late
             memory.reroll = [[end, stop], *memory.reroll[1:]] if end < min(stop, self.end) else memory.reroll[1:]
             memory.save(connection, self.source.name)
             self.note_progress(connection)
-        groups = len(reading.buckets) + len(reading.customers or ()) + len(reading.users or ())
+        groups = len(found.buckets) + len(found.customers or ()) + len(found.users or ())
         fill = max((time.monotonic() - began) / SLICE_SECONDS, groups / SLICE_GROUPS, 0.25)
         self.source.slice_days = max(1, min(SLICE_DAYS, int(self.source.slice_days / fill)))
+
+    def read_ahead(self, start: int) -> Ahead | None:
+        """Begin to read the slice that begins at ``start``; None at the end of the first span of the queue."""
+        stop = min(self.memory.reroll[0][1], self.end)
+        end = start
+        for _ in range(self.source.slice_days):
+            if end < stop:
+                end = min(self.cuts.next_day(end), stop)
+        return Ahead(start, end, self.pool.submit(self.read_slice, start, end)) if start < end else None
+
+    def read_slice(self, start: int, end: int) -> Reading:
+        with self.database.reading() as usage:
+            return self.read(usage, start, end)
 
     # --- the steady poll -----------------------------------------------------------------------------------------
 
@@ -392,14 +416,7 @@ class Tick:
     def read(self, usage: Connection, start: int, end: int, *, people: bool = True) -> Reading:
         """All that the log holds in ``[start, end)``, whole days unless ``people`` is False."""
         found = self.rollup.buckets(usage, start, end)
-        for provider, newest in found.last.items():
-            if newest > self.memory.last_row.get(provider, -1):
-                self.memory.last_row[provider] = newest
-        label = str(self.cuts.day(start))
-        self.memory.unreadable.pop(label, None)
-        if found.unreadable:
-            self.memory.unreadable[label] = found.unreadable
-        reading = Reading(start, end, found.totals)
+        reading = Reading(start, end, found.totals, last=found.last, unreadable=found.unreadable)
         if not people:
             return reading
         days, day = set(), self.cuts.day(start)
@@ -419,14 +436,14 @@ class Tick:
                 wanted.append((edge, end))
         stretches: list[tuple[int, int]] = []
         for start, end in wanted:
-            if stretches and stretches[-1][1] == start:
+            if stretches and stretches[-1][1] == start and stretches[-1][0] != split:
                 stretches[-1] = (stretches[-1][0], end)
             else:
                 stretches.append((start, end))
         customers, users = {}, set()
         cuts = Cuts(self.cuts.zone, (*self.cuts.instants, split)) if split is not None else self.cuts
         rollup = Rollup(self.table, self.rollup.time, cuts, self.groups)
-        raw = {key.status for key in (*self.groups.keys, *self.history.keys.values())}
+        raw = {key.status for key in (*self.groups.keys, *list(self.history.keys.values()))}
         succeeded = {status for status in raw if self.settings.canonical_status(status) == "succeeded"}
         for start, end in stretches:
             end = min(end, self.end)
@@ -434,7 +451,7 @@ class Tick:
                 customers.update(rollup.customers(usage, start, end))
             if self.table.user is not None:
                 users |= rollup.users(usage, start, end, succeeded, self.hashed)
-        reading.days = wanted
+        reading.days = stretches
         reading.customers = customers if self.table.customer is not None else None
         reading.users = users if self.table.user is not None else None
         return reading
@@ -444,6 +461,13 @@ class Tick:
         found = self.history.apply(
             connection, reading, self.groups.keys, self.cuts, self.rules, known if self.complete else 0
         )
+        memory = self.memory
+        for provider, newest in reading.last.items():
+            memory.last_row[provider] = max(newest, memory.last_row.get(provider, -1))
+        label = str(self.cuts.day(reading.start))
+        memory.unreadable.pop(label, None)
+        if reading.unreadable:
+            memory.unreadable[label] = reading.unreadable
         for key in self.history.keys.values():
-            self.memory.statuses[key.status] = self.settings.canonical_status(key.status)
+            memory.statuses[key.status] = self.settings.canonical_status(key.status)
         return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -87,6 +87,12 @@ class TimeColumn:
         if self.engine == "sqlite":
             return f"CASE WHEN typeof({self.sql}) IN ('integer', 'real') THEN CAST({self.sql} AS INTEGER){by} END"
         return f"{self.sql}{by}" if self.integer else f"CAST(floor({self.sql}{by}) AS bigint)"
+
+    def newest(self, start: int, end: int) -> str:
+        """The ``epoch`` of a group's newest row."""
+        if self.form == "iso":
+            return f"max({self.epoch(start, end)})"
+        return replace(self, sql=f"max({self.sql})").epoch(start, end)
 
     def between(self, start: int, end: int) -> str:
         """Condition: ``start ≤ time < end``, in a form that an index on the column answers."""
