@@ -108,9 +108,6 @@ def count(connection: Connection, source: str, old: Totals, new: Totals, was: Ru
         _count_first(connection, new, rules)
         return
     stored = _load_marks(connection, source, min(at[0] for at in changed), max(at[0] for at in changed))
-    if not old and not stored:
-        add_counters(connection, _first_time(new, rules))
-        return
     families = {(at[0], *_family(rules.keys[at[1]])) for at in changed}
     before, after = _marks(old, families, was), _marks(new, families, rules)
     deltas: dict[Counter, int] = defaultdict(int)
