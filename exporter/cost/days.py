@@ -36,22 +36,30 @@ def offset_at(epoch: int, zone: ZoneInfo) -> int:
     return 0 if offset is None else int(offset.total_seconds())
 
 
-@lru_cache(maxsize=256)
-def stretches(start: int, end: int, zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
-    """``((begin, offset), …)`` over ``[start, end)``, ascending; each lasts until the next begins."""
-    found = [(start, offset_at(start, zone))]
-    step = start
+@lru_cache(maxsize=1024)
+def _changes(year: int, zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
+    """``(instant, offset from then on)`` of each change of offset in a year of UTC."""
+    step, end = (int(datetime(y, 1, 1, tzinfo=UTC).timestamp()) for y in (year, year + 1))
+    found = []
+    before = offset_at(step, zone)
     while step < end:
         ahead = min(step + DAY, end)
-        if (offset := offset_at(ahead, zone)) != found[-1][1]:
+        if (offset := offset_at(ahead, zone)) != before:
             low, high = step, ahead
             while high - low > 1:
                 middle = (low + high) // 2
-                low, high = (middle, high) if offset_at(middle, zone) == found[-1][1] else (low, middle)
-            if high < end:
-                found.append((high, offset))
+                low, high = (middle, high) if offset_at(middle, zone) == before else (low, middle)
+            found.append((high, offset))
+            before = offset
         step = ahead
     return tuple(found)
+
+
+def stretches(start: int, end: int, zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
+    """``((begin, offset), …)`` over ``[start, end)``, ascending; each lasts until the next begins."""
+    first, last = (datetime.fromtimestamp(at, UTC).year for at in (start, max(start, end)))
+    changes = (change for year in range(first, last + 1) for change in _changes(year, zone))
+    return ((start, offset_at(start, zone)), *((at, offset) for at, offset in changes if start < at < end))
 
 
 def case_offset(epoch: str, start: int, end: int, zone: ZoneInfo) -> str:

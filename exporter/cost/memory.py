@@ -10,7 +10,7 @@ from hashlib import blake2b
 from sqlalchemy import Connection, insert, select
 
 from exporter.store import schema
-from exporter.store.database import get_cursor, set_cursor
+from exporter.store.database import set_cursor
 from exporter.store.usage import UsageFindings
 
 
@@ -65,8 +65,11 @@ class Memory:
     def load(cls, connection: Connection, source: str) -> Memory:
         """What is stored of ``source`` (``usage/<name>``)."""
         memory = cls()
+        table = schema.cursor
+        rows = connection.execute(select(table.c.name, table.c.value).where(table.c.source == source))
+        stored = {row.name: row.value for row in rows}
         for one in fields(cls):
-            value = get_cursor(connection, source, one.name)
+            value = stored.get(one.name)
             if value is not None:
                 setattr(memory, one.name, value if one.name in _TEXTS else json.loads(value))
         memory._saved = memory._values()
