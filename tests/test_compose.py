@@ -117,7 +117,7 @@ def test_the_command_of_env_example_fills_every_password(tmp_path: Path) -> None
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     made = dict(re.findall(r"^(\w+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
     passwords = [value for name, value in made.items() if name.endswith("PASSWORD")]
-    assert len(passwords) == 5
+    assert len(passwords) == 6
     assert len(set(passwords)) == 5
     assert all(re.fullmatch(r"[0-9a-f]{48}", value) for value in passwords)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0, "readable by its owner alone"
@@ -204,11 +204,12 @@ def test_the_init_script_gives_each_role_no_more_than_it_needs(tmp_path: Path) -
     if not shutil.which("psql"):
         pytest.skip("needs psql")
     passwords = {
-        name: f"{name}'s \\ secret" for name in ("USAGE_WRITER_PASSWORD", "USAGE_READER_PASSWORD", "STATE_PASSWORD")
+        name: f"{name}'s \\ secret"
+        for name in ("USAGE_WRITER_PASSWORD", "USAGE_READER_PASSWORD", "STATE_PASSWORD", "DEMO_PASSWORD")
     }
     with postgres_server.running() as server:
         environment = {**os.environ, **passwords, "POSTGRES_USER": postgres_server.USER, "PGHOST": str(server.folder)}
-        subprocess.run(["sh", ROOT / "docker/postgres-init.sh"], env=environment, check=True, capture_output=True)
+        subprocess.run(["sh", ROOT / ".compose/postgres-init.sh"], env=environment, check=True, capture_output=True)
 
         def connect(role: str, database: str) -> psycopg.Connection[Any]:
             return psycopg.connect(host=str(server.folder), user=role, dbname=database, autocommit=True)
@@ -225,6 +226,12 @@ def test_the_init_script_gives_each_role_no_more_than_it_needs(tmp_path: Path) -
                     reader.execute(forbidden.encode())
         with connect("margin_state", "margin") as state:
             state.execute("CREATE TABLE anything (id int)")
-        for role, database in (("usage_reader", "margin"), ("usage_writer", "margin"), ("margin_state", "usage")):
+        for database in ("demo_usage", "demo_state"):
+            with connect("demo", database) as demo:
+                demo.execute("CREATE TABLE anything (id int)")
+        for role, database in (
+            ("usage_reader", "margin"), ("usage_writer", "margin"), ("margin_state", "usage"),
+            ("demo", "usage"), ("demo", "margin"), ("usage_reader", "demo_usage"),
+        ):  # fmt: skip
             with pytest.raises(psycopg.OperationalError, match="permission denied"):
                 connect(role, database)
