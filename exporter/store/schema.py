@@ -13,6 +13,9 @@ No name, no e-mail, no card, no secret is ever stored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -31,6 +34,10 @@ SCHEMA_VERSION = 1
 """Raised with each migration; a state of a newer version is refused."""
 
 metadata = MetaData()
+
+_BY_KEY: Final[Mapping[str, Any]] = {"sqlite_with_rowid": False}
+"""In SQLite rows lie in the order of their key, not beside an index of it: half the writing, and spans are read in one
+stretch. For narrow tables that are read by key."""
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
 
@@ -166,6 +173,7 @@ ledger_total = Table(
     Column("fee", BigInteger, nullable=False),
     Column("net", BigInteger, nullable=False),
     PrimaryKeyConstraint("account", "bucket", "currency", "category", "balance_type", "negative"),
+    **_BY_KEY,
 )
 
 ledger_sum = Table(
@@ -271,6 +279,7 @@ usage_bucket = Table(
     Column("requests", BigInteger, nullable=False),  # only in facet 0
     *_measures(),
     PrimaryKeyConstraint("source", "bucket", "key_id", "facet"),
+    **_BY_KEY,
 )
 
 usage_segment = Table(
@@ -283,6 +292,7 @@ usage_segment = Table(
     Column("requests", BigInteger, nullable=False),
     *_measures(),
     PrimaryKeyConstraint("source", "start", "key_id", "facet"),
+    **_BY_KEY,
 )
 
 usage_day = Table(
@@ -296,6 +306,7 @@ usage_day = Table(
     Column("requests", BigInteger, nullable=False),
     *_measures(),
     PrimaryKeyConstraint("source", "start", "customer_id", "key_id", "facet"),
+    **_BY_KEY,
 )
 
 active_user = Table(
@@ -305,6 +316,7 @@ active_user = Table(
     Column("start", BigInteger, nullable=False),  # business day
     Column("user_hash", BigInteger, nullable=False),  # keyed hash: the id itself is not stored
     PrimaryKeyConstraint("source", "start", "user_hash"),
+    **_BY_KEY,
 )
 
 usage_counted = Table(
@@ -331,6 +343,7 @@ usage_booked = Table(
     Column("model", String, nullable=False),
     Column("cost", BigInteger, nullable=False),  # × 10⁹ major units: what the counters hold of this segment and key
     PrimaryKeyConstraint("source", "start", "key_id", "currency"),
+    **_BY_KEY,
 )
 
 usage_counter = Table(
