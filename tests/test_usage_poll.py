@@ -18,7 +18,7 @@ from exporter.store import usage
 Make = Callable[..., World]
 
 
-@pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql", "postgresql-sqlite"])
+@pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes worlds: the log on the first engine, the state on the second."""
     log_engine, state_engine = request.param.split("-")

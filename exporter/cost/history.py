@@ -27,8 +27,8 @@ class Reading:
     """What a usage log holds in ``[start, end)``: bucket totals by (bucket, key number).
 
     ``customers`` by (segment, customer, key number) and ``users`` as (day, hash) are those of ``days``, spans of
-    whole days; None where the log names no customer or user. ``last`` is the newest row by raw provider, and
-    ``unreadable`` the number of rows whose time cannot be read.
+    whole days; None where the log names no customer or user. ``last`` is the newest row by raw provider,
+    ``unreadable`` the rows whose time cannot be read, by the day their texts begin with. ``whole``: whole days.
     """
 
     start: int
@@ -38,7 +38,8 @@ class Reading:
     customers: Mapping[tuple[int, str, int], Total] | None = None
     users: set[tuple[int, int]] | None = None
     last: Mapping[str, int] = field(default_factory=dict)
-    unreadable: int = 0
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    whole: bool = True
 
 
 @dataclass

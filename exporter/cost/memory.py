@@ -54,7 +54,7 @@ class Memory:
     last_row: dict[str, int] = field(default_factory=dict)
     """Time of the newest row, by raw provider."""
     unreadable: dict[str, int] = field(default_factory=dict)
-    """Rows whose time cannot be read: by the day whose texts they stand among, ``""`` for those among none."""
+    """Rows whose time cannot be read, by the day their texts begin with; ``""``: others, and those in the window."""
     findings: dict[str, int] = field(default_factory=dict)
     """See ``UsageFindings``."""
 
@@ -113,8 +113,7 @@ class Memory:
 
     def know(self, **now: int) -> None:
         """Set findings that are states, not sums."""
-        self.findings.update(now)
-        UsageFindings(**self.findings)
+        self.findings = UsageFindings(**{**self.findings, **now})._asdict()
 
     def enqueue(self, start: int, end: int) -> None:
         """Read ``[start, end)`` again; spans that touch are joined."""

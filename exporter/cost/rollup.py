@@ -81,11 +81,13 @@ def text_of(value: Any) -> str:
 
 @dataclass
 class Buckets:
-    """``totals`` by (bucket, key number); the newest row by raw provider; rows whose time cannot be read."""
+    """``totals`` by (bucket, key number); the newest row by raw provider; rows whose time cannot be read, by the day
+    that its text begins with.
+    """
 
     totals: dict[tuple[int, int], Total]
     last: dict[str, int]
-    unreadable: int = 0
+    unreadable: dict[str, int]
 
 
 class Rollup:
@@ -102,18 +104,21 @@ class Rollup:
         """15-minute totals."""
         epoch = self.time.epoch(start, end)
         columns = [f"({epoch}) / {BUCKET}", *self._dimensions, self._states()]
+        group = len(columns)
+        if (lost := self.time.lost(start, end)) is not None:
+            columns.append(lost)
+        width = len(columns)
         rows = self._grouped(
             connection, columns, [self.time.newest(start, end)], self.time.reading(start, end), sums=True
         )
         totals: dict[tuple[int, int], Total] = {}
         last: dict[str, int] = {}
-        unreadable = 0
-        width = len(columns)
+        unreadable: dict[str, int] = {}
         for row in rows:
             if row[0] is None:
-                unreadable += row[width + 1]
+                unreadable[row[group]] = unreadable.get(row[group], 0) + row[width + 1]
                 continue
-            number, summed = self.groups.find(self.table, tuple(row[1:width]))
+            number, summed = self.groups.find(self.table, tuple(row[1:group]))
             newest_row = row[width]
             provider = self.groups.keys[number].provider
             if newest_row > last.get(provider, -1):

@@ -116,6 +116,12 @@ class TimeColumn:
         inside = f"{epoch} >= {start} AND {epoch} < {end}"
         return f"{self.sql} >= {low} AND {self.sql} < {high} AND (({inside}) OR ({lost}))"
 
+    def lost(self, start: int, end: int) -> str | None:
+        """The day that a text begins with whose time cannot be read, NULL for others; None where all can be read."""
+        if self.form != "iso":
+            return None
+        return f"CASE WHEN {self.epoch(start, end)} IS NULL THEN substr({self.sql}, 1, 10) END"
+
     def unreadable(self, start: int, end: int) -> list[str]:
         """Conditions that index look-ups answer: NULL, no time at all, before 1970, and what sorts outside the span
         that is read. No row meets two of them, or one of them and ``reading`` of a part of the span.
@@ -198,5 +204,10 @@ def _text(at: int, *, zoned: bool = False) -> str:
     return f"'{when}+00'" if zoned else f"'{when}'"
 
 
+def utc_day(at: int) -> str:
+    """``2026-11-22``"""
+    return datetime.fromtimestamp(max(0, min(at, LATEST)), UTC).strftime("%Y-%m-%d")
+
+
 def _day(at: int) -> str:
-    return datetime.fromtimestamp(max(0, min(at, LATEST)), UTC).strftime("'%Y-%m-%d'")
+    return f"'{utc_day(at)}'"
