@@ -186,7 +186,7 @@ class _Description:
             native = ("iso", "epoch_s", "epoch_ms")
         elif isinstance(type_, types.DateTime | types.Date):
             native = ("timestamptz" if getattr(type_, "timezone", False) else "timestamp",)
-        elif isinstance(type_, types.Numeric | types.Integer):
+        elif isinstance(type_, types.Numeric | types.Float | types.Integer):
             native = ("epoch_s", "epoch_ms")
         elif isinstance(type_, types.String):
             native = ("iso",)
