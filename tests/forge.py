@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.demo.world import DEMO_KEY
+from exporter.revenue import slices
 from exporter.serve import logging as logs
 from exporter.serve.configuration import Configuration
 from exporter.serve.exporter import Exporter
@@ -71,9 +72,7 @@ class Forge:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(
-        self, mode: str, clock: Path, margin: Path, prices: Path, env: Mapping[str, str], **more: Any
-    ) -> int:
+    def start(self, mode: str, clock: Path, margin: Path, prices: Path, env: Mapping[str, str], **more: Any) -> int:
         """Start one; its process id."""
         files = {"clock": str(clock), "margin": str(margin), "prices": str(prices)}
         pid = int(self._ask(do="start", mode=mode, env=dict(env), **files, **more))
@@ -117,27 +116,36 @@ def environment(stripe_url: str, usage_url: str, state_url: str) -> dict[str, st
 
 
 def main() -> None:
+    read: dict[str, tuple[Configuration, SharedClock]] = {}
     for line in sys.stdin.buffer:
         wish = json.loads(line)
         if wish["do"] == "reap":
             answer = os.waitstatus_to_exitcode(os.waitpid(wish["pid"], 0)[1])
         else:
+            of = str((wish["margin"], wish["prices"], wish["env"], wish["clock"]))
+            if of not in read:
+                read[of] = _configured(wish)
             answer = os.fork()
             if answer == 0:
                 try:
-                    _run(wish)
+                    _run(wish, *read[of])
                 finally:
                     os._exit(70)  # nothing but a signal ends an exporter here
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
-def _run(wish: dict[str, Any]) -> None:
+def _configured(wish: dict[str, Any]) -> tuple[Configuration, SharedClock]:
+    """Read before the fork: nobody is killed while reading a file."""
+    clock = SharedClock(Path(wish["clock"]))
+    return Configuration(Path(wish["margin"]), Path(wish["prices"]), wish["env"], clock), clock
+
+
+def _run(wish: dict[str, Any], configuration: Configuration, clock: SharedClock) -> None:
     os.close(0)
     os.dup2(2, 1)
     logs.configure(wish.get("log_level", "warning"), "logfmt")
-    clock = SharedClock(Path(wish["clock"]))
-    configuration = Configuration(Path(wish["margin"]), Path(wish["prices"]), wish["env"], clock)
+    slices.COMMIT_EVERY = 0.02  # many small transactions, so that a kill meets one
     if wish["mode"] == "serve":
         web = WebOptions([f"127.0.0.1:{wish['port']}"])
         service = Service(configuration, web, clock, lease_ttl=wish["ttl"])
