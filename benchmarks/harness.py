@@ -78,8 +78,8 @@ class Api:
         self._pipe.recv()
 
 
-def _serve(transactions: int, days: int, pipe: Connection) -> None:
-    world = bulk_world(transactions, days=days)
+def _serve(transactions: int, days: int, subscriptions: int, pipe: Connection) -> None:
+    world = bulk_world(transactions, subscriptions, days=days)
     with running(world) as url:
         old = world.collections["balance_transactions"]
         pipe.send((url, old[0].at, old[1].at - old[0].at))
@@ -94,10 +94,10 @@ def _serve(transactions: int, days: int, pipe: Connection) -> None:
 
 
 @contextmanager
-def api(transactions: int, days: int = 365) -> Iterator[Api]:
+def api(transactions: int, days: int = 365, subscriptions: int = 0) -> Iterator[Api]:
     """An account with so many charges, evenly over the last ``days``."""
     here, there = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(transactions, days, there), daemon=True)
+    process = _SPAWN.Process(target=_serve, args=(transactions, days, subscriptions, there), daemon=True)
     process.start()
     try:
         yield Api(here)

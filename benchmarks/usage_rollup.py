@@ -40,7 +40,8 @@ WEEKS = 104
 NOW = 1_795_197_600
 """Friday, 2026-11-20 18:00 UTC: the two days that each poll reads again are working days."""
 WEEK, DAY, HOUR = 604_800, 86_400, 3_600
-BEGIN = NOW - 18 * HOUR - 4 * DAY - (WEEKS - 1) * WEEK
+HISTORY = 18 * HOUR + 4 * DAY + (WEEKS - 1) * WEEK
+"""From the first Monday, 0:00, to now."""
 SERVER = {"fsync": "off", "synchronous_commit": "off", "max_connections": "20", "shared_buffers": "256MB"}
 NEW, POLLS = 200, 20
 """Calls between two steady polls, and how many polls are measured."""
@@ -69,7 +70,7 @@ JOIN (VALUES (0, 'kling', 'kling-v2-5-turbo', 'image2video', 'succeeded'),
 WORKING = f"(n * {WEEKS * 40 * HOUR} / {{rows}})"
 """Working second that call ``n`` begins in: evenly over 40 hours a week."""
 SPREAD = (
-    f"{BEGIN + 9 * HOUR} + {WORKING} / {40 * HOUR} * {WEEK} + {WORKING} % {40 * HOUR} / {8 * HOUR} * {DAY}"
+    f"{{begin}} + {9 * HOUR} + {WORKING} / {40 * HOUR} * {WEEK} + {WORKING} % {40 * HOUR} / {8 * HOUR} * {DAY}"
     f" + {WORKING} % {8 * HOUR}"
 )
 
@@ -98,12 +99,13 @@ def psql_address(url: str) -> str:
 
 
 @contextmanager
-def calls(rows: int) -> Iterator[str]:
+def calls(rows: int, now: int = NOW) -> Iterator[str]:
     """A PostgreSQL with so many calls, as a database of a product is: indexed by time, vacuumed, analyzed."""
+    at = SPREAD.format(rows=rows, begin=now - HISTORY)
     with postgres_server.running(SERVER) as server, server.database() as url:
         with psycopg.connect(psql_address(url), autocommit=True) as connection:
             connection.execute(TABLE)
-            connection.execute(CALLS.format(first=0, last=rows - 1, at=SPREAD.format(rows=rows)).encode())
+            connection.execute(CALLS.format(first=0, last=rows - 1, at=at).encode())
             connection.execute("CREATE INDEX ON provider_calls (created_at)")
             connection.execute("VACUUM (ANALYZE) provider_calls")
         yield url
