@@ -1,13 +1,14 @@
 """Spans of history that wait to be read: the first roll-up, and whatever has to be read again. Slice by slice.
 
 A slice, the rest of the queue and the progress move in one transaction, so that a process that dies goes on where it
-was. While a slice is stored the one after it is read already: the two take about the same time.
+was. Two slices are read at a time, each in one consistent view, while the one before them is stored.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace as with_
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,9 @@ log = logging.getLogger("exporter.cost")
 
 SLICE_SECONDS, SLICE_GROUPS, SLICE_DAYS = 1.0, 30_000, 92
 """Slices grow until they take so long, hold so many groups, or so many days."""
+
+READERS = 2
+"""Connections to the usage database while history is read."""
 
 
 class Ahead(NamedTuple):
@@ -59,7 +63,7 @@ def work(tick: Tick, seconds: float | None) -> bool:
     began = time.monotonic()
     if not tick.memory.reroll:
         return True
-    with ThreadPoolExecutor(1, "usage-slice") as pool:
+    with ThreadPoolExecutor(READERS, "usage-slice") as pool:
         backlog = _Backlog(tick, pool)
         while tick.memory.reroll:
             if tick.source.stopping.is_set():
@@ -74,19 +78,24 @@ class _Backlog:
     def __init__(self, tick: Tick, pool: ThreadPoolExecutor) -> None:
         self.tick = tick
         self.pool = pool
-        self.ahead: Ahead | None = None
+        self.ahead: deque[Ahead] = deque()
 
     def slice(self) -> None:
         """Read the first slice of the queue, and store it."""
         tick, began = self.tick, time.monotonic()
         memory, source = tick.memory, tick.source
         start, stop = memory.reroll[0]
-        ahead = self.ahead if self.ahead is not None and self.ahead.start == start else self.read_ahead(start)
-        if ahead is None:
+        if start >= min(stop, tick.end):
             memory.reroll = memory.reroll[1:]
             return
-        reading, end = ahead.reading.result(), ahead.end
-        self.ahead = None if source.stopping.is_set() else self.read_ahead(end)
+        if self.ahead and self.ahead[0].start != start:
+            self.ahead.clear()
+        self.read_ahead(start)
+        if not self.ahead:  # stopped just now
+            return
+        _, end, future = self.ahead.popleft()
+        reading = future.result()
+        self.read_ahead(end)
         with tick.write() as connection:
             replaced = tick.apply(connection, reading, tick.at)
             memory.found(late=replaced.late, changed=replaced.changed)
@@ -98,14 +107,19 @@ class _Backlog:
         fill = max((time.monotonic() - began) / SLICE_SECONDS, groups / SLICE_GROUPS, 0.25)
         source.slice_days = max(1, min(SLICE_DAYS, int(source.slice_days / fill)))
 
-    def read_ahead(self, start: int) -> Ahead | None:
-        """Begin to read the slice that begins at ``start``; None at the end of the first span of the queue."""
-        stop = min(self.tick.memory.reroll[0][1], self.tick.end)
-        end = start
-        for _ in range(self.tick.source.slice_days):
-            if end < stop:
-                end = min(self.tick.cuts.next_day(end), stop)
-        return Ahead(start, end, self.pool.submit(self.read, start, end)) if start < end else None
+    def read_ahead(self, start: int) -> None:
+        """Have the next slices of the first span of the queue read: after those in hand, else from ``start`` on."""
+        tick = self.tick
+        stop = min(tick.memory.reroll[0][1], tick.end)
+        if self.ahead:
+            start = self.ahead[-1].end
+        while start < stop and len(self.ahead) < READERS and not tick.source.stopping.is_set():
+            end = start
+            for _ in range(tick.source.slice_days):
+                if end < stop:
+                    end = min(tick.cuts.next_day(end), stop)
+            self.ahead.append(Ahead(start, end, self.pool.submit(self.read, start, end)))
+            start = end
 
     def read(self, start: int, end: int) -> Reading:
         with self.tick.database.reading() as usage:

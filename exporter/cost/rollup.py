@@ -7,6 +7,7 @@ Three groupings of the same rows: 15-minute bucket × key (what prices need), se
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
@@ -35,15 +36,17 @@ class Groups:
         self.keys: list[UsageKey] = []
         self._found: dict[tuple[Any, ...], tuple[int, tuple[int, ...]]] = {}
         self._numbers: dict[UsageKey, int] = {}
+        self._lock = threading.Lock()  # slices are read by several threads
 
     def find(self, table: UsageTable, group: tuple[Any, ...]) -> tuple[int, tuple[int, ...]]:
         """The key's number for (dimensions…, states of the measures), and which of the measures are summed in it."""
         found = self._found.get(group)
         if found is None:
             key, summed = self._key(table, group)
-            number = self._numbers.setdefault(key, len(self.keys))
-            if number == len(self.keys):
-                self.keys.append(key)
+            with self._lock:
+                number = self._numbers.setdefault(key, len(self.keys))
+                if number == len(self.keys):
+                    self.keys.append(key)
             found = self._found[group] = (number, summed)
         return found
 
