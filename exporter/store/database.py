@@ -20,6 +20,10 @@ from exporter.store.migrations import migrate
 
 WRITER = "writer"
 
+IDLE_LIMIT = 30.0
+"""Seconds that a write transaction may do nothing: PostgreSQL then ends it, so that a writer whose machine was paused
+in the middle of one holds up no successor."""
+
 
 class Store:
     """The exporter's state on SQLite or PostgreSQL.
@@ -28,13 +32,14 @@ class Store:
     ``read()`` is one consistent view. Both may be used from any thread.
     """
 
-    def __init__(self, url: str) -> None:
-        """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``) and bring its schema up to date.
+    def __init__(self, url: str, idle_limit: float = IDLE_LIMIT) -> None:
+        """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``).
 
         Raises StateError when another process has the SQLite file, or the schema is newer than this program.
         """
         self.url: URL = make_url(url)
         self.epoch: int | None = None
+        self._idle_limit = idle_limit
         self._lock = threading.RLock()
         self._tenure = threading.local()
         self._process_lock: int | None = None
@@ -88,6 +93,9 @@ class Store:
     def write(self) -> Iterator[Connection]:
         """One write transaction, fenced: raises LeaseLost when the lease is not ours (any more)."""
         with self._lock, self.engine.execution_options(writes=True).begin() as connection:
+            if not self.is_sqlite:
+                limit = f"{self._idle_limit * 1000:.0f}ms"
+                connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{limit}'")
             row = connection.execute(
                 # FOR SHARE: nobody can take the lease over until this transaction has ended.
                 select(schema.lease.c.epoch).where(schema.lease.c.name == WRITER).with_for_update(read=True)
