@@ -95,6 +95,8 @@ class Town:
         store = Store(state_url)
         store.prepare()
         exporter = Exporter(self.configuration(state_url), store, self.clock, "the last one")
+        while not exporter.writer:  # on PostgreSQL: until the lease of whoever was killed has run out
+            exporter.keep_lease()
         exporter.tick()
         return exporter
 
