@@ -64,7 +64,7 @@ def samples(store: Store, at: int = AT) -> dict[tuple[str, tuple[str, ...]], flo
         as_of = usable(standing.status, names, at)
         ledger = read_ledger(connection, names, as_of, windows(at, configured.zone), configured.zone)
     pricing = Pricing(BOOK, {})
-    made = [*standing_samples(standing, ledger), *usage_samples(standing, ledger, pricing, at)]
+    made = [*standing_samples(standing, ledger), *usage_samples(standing, ledger, pricing, "UTC", at)]
     render(made, at)  # the catalogue knows every one of them
     return {(sample.name, sample.labels): sample.value for sample in made}
 

@@ -17,8 +17,14 @@ class UsageLog:
     """One usage log: before when its history is frozen, whether it is being re-rolled, what polls found."""
 
     frozen_before: int | None
-    reprice_pending: bool
+    rerolling: bool
+    book: str | None
+    zone: str | None
     findings: usage.UsageFindings
+
+    def reprice_pending(self, book: str, zone: str) -> bool:
+        """Whether its totals are still those of another price book (by hash) or time zone than the one in use."""
+        return self.rerolling or (self.book or book, self.zone or zone) != (book, zone)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ def read_standing(connection: Connection, settings: Settings, at: int) -> Standi
             log.name: UsageLog(
                 usage.frozen_before(connection, log.name),
                 usage.reprice_pending(connection, log.name),
+                *usage.rolled_under(connection, log.name),
                 usage.findings(connection, log.name),
             )
             for log in settings.usage

@@ -152,8 +152,8 @@ def _counter_samples(standing: Standing) -> Iterator[Sample]:
         yield Sample("margin_ledger_inconsistent_rows_total", (account,), float(rows))
 
 
-def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int) -> Iterator[Sample]:
-    """Counters and state of the usage logs, and what the price book says of itself."""
+def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: str, at: int) -> Iterator[Sample]:
+    """Counters and state of the usage logs, and what the price book says of itself. ``zone``: business time zone."""
     book = pricing.book
     whole = all(_whole(standing, name) for name in ledger.sources.usage)
     for counter in standing.usage_counters if whole else ():
@@ -188,7 +188,7 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, at: int)
         yield Sample("margin_usage_rows_unreadable", (source,), float(seen.unreadable))
         for cause, rows in (("late", seen.late), ("updated", seen.changed), ("recheck", seen.swept)):
             yield Sample("margin_usage_rows_changed_total", (source, cause), float(rows))
-    reprice = whole and any(log.reprice_pending for log in standing.logs.values())
+    reprice = whole and any(log.reprice_pending(book.text_hash, zone) for log in standing.logs.values())
     for provider in book.providers:
         yield Sample("margin_cost_reprice_pending", (provider,), float(reprice))
     yield Sample("margin_pricing_info", (book.text_hash,), 1.0)

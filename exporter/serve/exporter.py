@@ -64,13 +64,17 @@ class Exporter:
         self._scheduler: Scheduler | None = None
         self._stopping = threading.Event()
         self._reloading = threading.Lock()
+        self._accounts: list[StripeSource] = []
         self._jobs = self._make_jobs(configuration.current)
 
     def _make_jobs(self, loaded: Loaded) -> list[Job]:
         jobs: list[Job] = []
+        self._accounts = []
         for account in loaded.settings.accounts:
             reader = self._reader(account, self._clock)
-            jobs += _stripe_jobs(StripeSource(self.store, account, loaded.settings.mrr, self._clock, reader=reader))
+            stripe = StripeSource(self.store, account, loaded.settings.mrr, self._clock, reader=reader)
+            self._accounts.append(stripe)
+            jobs += _stripe_jobs(stripe)
         for usage_log in loaded.settings.usage:
             source = UsageSource(
                 self.store, usage_log, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
@@ -103,6 +107,16 @@ class Exporter:
             for job in self._jobs:
                 self._scheduler.now(job.name)
 
+    def let_time_pass(self) -> None:
+        """Recompute the MRR that time alone has moved, and make a new snapshot: windows roll."""
+        try:
+            if self.writer and not self._stopping.is_set():
+                with self.store.tenure():
+                    for stripe in self._accounts:
+                        stripe.refresh_mrr()
+        finally:
+            self.refresh()
+
     def refresh(self) -> None:
         """Make a new snapshot of the state."""
         self.snapshots.refresh(self.configuration.current, self.writer)
@@ -123,7 +137,7 @@ class Exporter:
         scheduler = Scheduler(threads=len(self._jobs) + 3)
         self._scheduler = scheduler
         scheduler.every("lease", self._lease.ttl / 3, self.keep_lease)
-        scheduler.every("snapshot", REFRESH, self.refresh)
+        scheduler.every("snapshot", REFRESH, self.let_time_pass)
         self._schedule(scheduler)
         scheduler.start()
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from exporter import __version__
 from exporter.margin.figures import BASES, Figures
 from exporter.margin.ledger import usage_source
+from exporter.margin.standing import UsageLog
 from exporter.serve.configuration import Loaded
 from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View
@@ -36,7 +37,7 @@ def status_page(exporter: Exporter, now: float) -> StatusPage:
             UnpricedRow(provider, reason, "30d", requests)
             for (provider, reason), requests in sorted((month.unpriced or {}).items())
         ],
-        notes=_notes(view),
+        notes=_notes(view, loaded),
         writer=exporter.writer,
     )
 
@@ -76,7 +77,10 @@ def _state(status: SourceStatus, at: int) -> State:
     return "ok" if status.up else "failing"
 
 
-def _notes(view: View) -> list[str]:
+def _notes(view: View, loaded: Loaded) -> list[str]:
+    def pending(usage_log: UsageLog) -> bool:
+        return usage_log.reprice_pending(loaded.book.text_hash, loaded.settings.business_time_zone)
+
     notes: list[str] = []
     for currency in sorted({currency for window in view.windows for currency in window.missing_fx}):
         notes.append(
@@ -90,7 +94,7 @@ def _notes(view: View) -> list[str]:
                 "see margin_ledger_drift_amount."
             )
     for name, log in view.standing.logs.items():
-        if log.reprice_pending and usage_source(name) in view.ledger.as_of:
+        if pending(log) and usage_source(name) in view.ledger.as_of:
             notes.append(f"Usage log {name}: history is being rolled up for a changed price book or time zone.")
         if log.findings.unreadable:
             notes.append(f"Usage log {name}: {log.findings.unreadable} rows have no readable time and count nowhere.")

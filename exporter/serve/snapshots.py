@@ -57,7 +57,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     if view.mrr is not None:
         samples += mrr_samples(view.mrr, currency)
     samples += standing_samples(view.standing, view.ledger)
-    samples += usage_samples(view.standing, view.ledger, loaded.pricing, view.at)
+    samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)
     return samples
 

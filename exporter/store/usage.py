@@ -244,6 +244,12 @@ def reprice_pending(connection: Connection, source: str) -> bool:
     return bool(json.loads(get_cursor(connection, source_name(source), "reroll") or "[]"))
 
 
+def rolled_under(connection: Connection, source: str) -> tuple[str | None, str | None]:
+    """Hash of the price book, and the business time zone, that the stored segments of ``source`` are cut under."""
+    name = source_name(source)
+    return get_cursor(connection, name, "book"), get_cursor(connection, name, "zone")
+
+
 def findings(connection: Connection, source: str) -> UsageFindings:
     """What polls of the usage log ``source`` found besides new rows."""
     return UsageFindings(**json.loads(get_cursor(connection, source_name(source), "findings") or "{}"))
