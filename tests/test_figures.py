@@ -11,8 +11,10 @@ import pytest
 
 from exporter.config import Settings, load_settings
 from exporter.cost.pricebook import parse_pricebook
+from exporter.margin.cash import Cashbook
 from exporter.margin.figures import Figures, figures, mrr_of, run_rate_30d
 from exporter.margin.ledger import Ledger, Sources, cut
+from exporter.margin.remembered import parts_of
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
 from exporter.store.ledger import LedgerTotal
@@ -63,12 +65,12 @@ def ledger(cash: list[LedgerTotal], usage: list[UsageTotal], mrr: list[MrrTotal]
     return Ledger(
         sources=Sources(("stripe/main/ledger",), ("stripe/main/subscriptions",), ("usage/usage",)),
         as_of=other.pop("as_of", ALL),
-        cash=sorted(cash, key=lambda row: row.bucket),
+        cash=Cashbook(sorted(cash, key=lambda row: row.bucket)),
         currencies=frozenset((row.account, row.currency) for row in cash),
         mrr=mrr or [],
         keys=KEYS,
-        segments=other.pop("segments", []),
-        buckets=usage,
+        segments=parts_of(other.pop("segments", [])),
+        buckets=parts_of(usage),
         active={"today": 7},
         unreadable_rows=other.pop("unreadable_rows", 0),
     )

@@ -16,7 +16,7 @@ from exporter.cost.booking import Rules, book_prices, book_usage, count, load_bo
 from exporter.cost.days import Cuts
 from exporter.store import schema
 from exporter.store.usage import UsageKey, usage_keys
-from exporter.store.usage_write import Total, key_ids, load, load_users, replace, replace_users
+from exporter.store.usage_write import Total, key_ids, load, load_users, replace, replace_users, touch
 
 ADOPT_DAYS = 31
 """Days of history that are re-cut or re-priced at a time, to bound memory."""
@@ -207,6 +207,9 @@ class History:
 
     def drop_people(self, connection: Connection, before: int) -> None:
         """Remove the days of customers and users that begin before ``before``."""
+        users = schema.active_user.c
+        gone = connection.execute(select(users.start).where(users.source == self.name, users.start < before).distinct())
+        touch(connection, self.name, gone.scalars().all())
         for table in (schema.usage_day, schema.active_user):
             connection.execute(delete(table).where(table.c.source == self.name, table.c.start < before))
 

@@ -12,7 +12,8 @@ payout (instant payouts) is outside Stripe's activity report, so it is a line of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -20,6 +21,8 @@ from zoneinfo import ZoneInfo
 from exporter.clock import day_of
 from exporter.revenue.categories import Kind, kind_of
 from exporter.store.ledger import LedgerTotal
+
+FOLDS = 64
 
 
 @dataclass
@@ -92,3 +95,27 @@ def fold_cash(totals: Iterable[LedgerTotal], zone: ZoneInfo) -> dict[CashKey, Ca
             cash = folded[key] = Cash()
         cash.add(kind_of(total.category), total)
     return folded
+
+
+class Cashbook:
+    """Ledger totals in order of time. A span that was folded once is remembered: most windows stay as they were."""
+
+    def __init__(self, totals: Sequence[LedgerTotal]) -> None:
+        self._totals = totals
+        self._folded: dict[tuple[int, int, str], Mapping[CashKey, Cash]] = {}
+
+    def fold(self, start: int, end: int, zone: ZoneInfo) -> Mapping[CashKey, Cash]:
+        """Cash of the totals with ``start ≤ bucket < end``."""
+        low = bisect_left(self._totals, start, key=_bucket)
+        high = bisect_left(self._totals, end, key=_bucket)
+        span = (low, high, zone.key)
+        found = self._folded.get(span)
+        if found is None:
+            if len(self._folded) >= FOLDS:
+                self._folded.clear()
+            found = self._folded[span] = fold_cash(self._totals[low:high], zone)
+        return found
+
+
+def _bucket(total: LedgerTotal) -> int:
+    return total.bucket

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from exporter.clock import day_of
 from exporter.config import Settings
-from exporter.margin.cash import Cash, CashKey, fold_cash
+from exporter.margin.cash import Cash, CashKey
 from exporter.margin.ledger import Ledger, cut, ledger_source
 from exporter.margin.usage import Cost, Pricing, cost_of
 from exporter.margin.windows import Window
@@ -64,7 +64,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     """Figures of ``window`` as known at ``at`` (seconds since the epoch)."""
     cash_known = ledger.joint(ledger.sources.ledger) is not None
     usage_known = ledger.joint(ledger.sources.usage) is not None
-    days = fold_cash(ledger.cash_in(window.start, window.end), settings.zone)
+    days = ledger.cash.fold(window.start, window.end, settings.zone)
     money = _join(days, settings) if cash_known else None
     cost = _cost(ledger, pricing, settings, window, window.end) if usage_known else None
 
@@ -93,7 +93,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         as_of[basis] = older
         joint_money, joint_cost = money, cost
         if end < window.end:
-            joint_money = _join(fold_cash(ledger.cash_in(window.start, end), settings.zone), settings)
+            joint_money = _join(ledger.cash.fold(window.start, end, settings.zone), settings)
             joint_cost = _cost(ledger, pricing, settings, window, end)
         complete[basis] = (
             joint_money.whole

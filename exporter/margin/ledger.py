@@ -12,11 +12,13 @@ from sqlalchemy import Connection
 
 from exporter.clock import BUCKET, bucket_of, day_starts
 from exporter.config import Settings
+from exporter.margin.cash import Cashbook
+from exporter.margin.remembered import Part, Remembered
 from exporter.margin.windows import Window
-from exporter.store.ledger import LedgerTotal, currencies, ledger_totals
+from exporter.store.ledger import currencies
 from exporter.store.sources import SourceStatus
 from exporter.store.subscriptions import MrrTotal, mrr_totals
-from exporter.store.usage import UsageKey, UsageTotal, active_users, bucket_totals, findings, segment_totals, usage_keys
+from exporter.store.usage import DAY, UsageKey, findings, revisions
 
 
 def ledger_source(account: str) -> str:
@@ -66,19 +68,19 @@ class Ledger:
     """One reading of the state, enough for the windows it was read for.
 
     ``as_of`` holds, for each source that may be used, the time its data is from; a source that was never read whole
-    or is stale is missing there. ``cash`` is ordered by bucket. ``segments`` are whole business days (split where a
+    or is stale is missing there. ``segments`` are whole business days (split where a
     price changes), ``buckets`` the 15-minute edges of windows. ``active`` holds distinct users by window.
     ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window.
     """
 
     sources: Sources
     as_of: Mapping[str, float]
-    cash: Sequence[LedgerTotal]
+    cash: Cashbook
     currencies: frozenset[tuple[str, str]]
     mrr: Sequence[MrrTotal]
     keys: Mapping[int, UsageKey]
-    segments: Sequence[UsageTotal]
-    buckets: Sequence[UsageTotal]
+    segments: Sequence[Part]
+    buckets: Sequence[Part]
     active: Mapping[str, int]
     unreadable_rows: int
 
@@ -87,27 +89,21 @@ class Ledger:
         times = [self.as_of.get(name) for name in names]
         return None if None in times or not times else min(time for time in times if time is not None)
 
-    def usage_in(self, start: int, end: int, zone: ZoneInfo) -> Iterator[UsageTotal]:
-        """Usage totals of ``[start, end)``: segments of whole business days, buckets of the days at its edges."""
+    def usage_in(self, start: int, end: int, zone: ZoneInfo) -> Iterator[Part]:
+        """Usage of ``[start, end)``: segments of whole business days, buckets of the days at its edges."""
         parts = split(start, end, zone)
         yield from _between(self.segments, *parts.days)
         for low, high in parts.edges:
             yield from _between(self.buckets, low, high)
 
-    def cash_in(self, start: int, end: int) -> Sequence[LedgerTotal]:
-        """Ledger totals with ``start ≤ bucket < end``."""
-        low = bisect_left(self.cash, start, key=lambda total: total.bucket)
-        high = bisect_left(self.cash, end, key=lambda total: total.bucket)
-        return self.cash[low:high]
+
+def _between(parts: Sequence[Part], low: int, high: int) -> Sequence[Part]:
+    """Of parts in order of time, those with ``low ≤ start < high``."""
+    return parts[bisect_left(parts, low, key=_start) : bisect_left(parts, high, key=_start)]
 
 
-def _between(totals: Sequence[UsageTotal], low: int, high: int) -> Sequence[UsageTotal]:
-    """Of totals in order of time, those with ``low ≤ start < high``."""
-    return totals[bisect_left(totals, low, key=_start) : bisect_left(totals, high, key=_start)]
-
-
-def _start(total: UsageTotal) -> int:
-    return total.start
+def _start(part: Part) -> int:
+    return part.start
 
 
 def cut(as_of: float) -> int:
@@ -152,39 +148,31 @@ def read_ledger(
     as_of: Mapping[str, float],
     windows: Sequence[Window],
     zone: ZoneInfo,
+    memory: Remembered | None = None,
 ) -> Ledger:
-    """Read what ``figures`` needs for ``windows``, in the caller's transaction."""
+    """Read what ``figures`` needs for ``windows``, in the caller's transaction; with ``memory`` only what changed."""
+    memory = Remembered() if memory is None else memory
     start = min(window.start for window in windows)
     end = max(window.end for window in windows)
     edges: set[tuple[int, int]] = set()
     for window in windows:
         for stop in {window.end, *(min(window.end, cut(time)) for time in as_of.values())}:
             edges.update(split(window.start, stop, zone).edges)
-    buckets = [total for low, high in _merge(edges) for total in bucket_totals(connection, low, high)]
+    days = {
+        window.name: (starts[0], starts[-1])
+        for window in windows
+        if window.start < window.end and (starts := day_starts(window.start, window.end, zone))
+    }
+    revised = revisions(connection, min(start, *(first for first, _ in days.values())) - DAY, end)
     return Ledger(
         sources=sources,
         as_of=as_of,
-        cash=ledger_totals(connection, start, end),
+        cash=memory.cash(connection, start),
         currencies=currencies(connection),
         mrr=mrr_totals(connection),
-        keys=usage_keys(connection),
-        segments=sorted(segment_totals(connection, start, end), key=_start),
-        buckets=sorted(buckets, key=_start),
-        active={
-            window.name: active_users(connection, day_starts(window.start, window.end, zone)[0], window.end)
-            for window in windows
-            if window.start < window.end
-        },
+        keys=memory.keys(connection),
+        segments=memory.segments(connection, revised, start, end),
+        buckets=memory.buckets(connection, revised, edges),
+        active=memory.active(connection, revised, days),
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
     )
-
-
-def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Overlapping spans joined, so that no bucket is read twice."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
-    return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from exporter.clock import Clock
 from exporter.margin.figures import Figures, Mrr, figures, mrr_of
 from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
+from exporter.margin.remembered import Remembered
 from exporter.margin.standing import Standing, read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
@@ -36,14 +38,14 @@ class View:
     standing: Standing
 
 
-def read_view(store: Store, loaded: Loaded, at: int) -> View:
-    """Read the state once and compute every figure as of ``at``."""
+def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None = None) -> View:
+    """Read the state once and compute every figure as of ``at``; with ``memory`` only what changed is read."""
     settings = loaded.settings
     spans = windows(at, settings.zone)
     sources = Sources.of(settings)
     with store.read() as connection:
         standing = read_standing(connection, settings, at)
-        ledger = read_ledger(connection, sources, usable(standing.status, sources, at), spans, settings.zone)
+        ledger = read_ledger(connection, sources, usable(standing.status, sources, at), spans, settings.zone, memory)
     computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
     return View(at, computed, mrr_of(ledger, settings, at), ledger, standing)
 
@@ -71,15 +73,24 @@ class Snapshots:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
+        self._memory = Remembered()
+        self._calls = itertools.count(1)
+        self._called = self._covered = 0
+        self._made_of: tuple[Loaded, bool] | None = None
 
     def refresh(self, loaded: Loaded, writer: bool) -> Snapshot:
-        """Make a snapshot of the state as it is now, and serve it."""
+        """Make a snapshot of the state as it is now, and serve it. Callers that wait for one share the next."""
+        call = self._called = next(self._calls)
         with self._lock:
+            if self.current is not None and self._covered >= call and self._made_of == (loaded, writer):
+                return self.current
+            covered = self._called  # whoever has called by now has written what he wants shown
             began = time.perf_counter()
             at = int(self._clock.now())
-            view = read_view(self._store, loaded, at)
+            view = read_view(self._store, loaded, at, self._memory)
             role = Sample("margin_state_writer", (), float(writer))
             snapshot = render([role, *samples_of(view, loaded)], at, self.current)
             self.view, self.current = view, snapshot
+            self._covered, self._made_of = covered, (loaded, writer)
             log.debug("snapshot made seconds=%.3f", time.perf_counter() - began)
             return snapshot

@@ -4,7 +4,7 @@ Three kinds of table:
 
 - *facts*, written once from a source: ``balance_transaction``, ``subscription``, ``usage_key``;
 - *totals*, made from facts in the same transaction: ``ledger_total``, ``ledger_sum``, ``mrr_item``, ``usage_bucket``,
-  ``usage_day``, ``usage_segment``, ``active_user``, ``usage_counter``, ``usage_booked``;
+  ``usage_day``, ``usage_segment``, ``active_user``, ``usage_revision``, ``usage_counter``, ``usage_booked``;
 - *the exporter's memory of itself*: ``meta``, ``lease``, ``account``, ``cursor``, ``backfill_slice``,
   ``source_status``, ``source_error``, ``stripe_request``, ``audit``.
 
@@ -306,6 +306,16 @@ usage_day = Table(
     Column("requests", BigInteger, nullable=False),
     *_measures(),
     PrimaryKeyConstraint("source", "start", "customer_id", "key_id", "facet"),
+    **_BY_KEY,
+)
+
+usage_revision = Table(
+    "usage_revision",
+    metadata,
+    Column("source", String, nullable=False),
+    Column("day", BigInteger, nullable=False),  # UTC day, by its first second
+    Column("revision", BigInteger, nullable=False),  # grows whenever totals or users that begin in it change
+    PrimaryKeyConstraint("source", "day"),
     **_BY_KEY,
 )
 

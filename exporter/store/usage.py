@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, func, select
 from exporter.store import schema
 from exporter.store.database import get_cursor
 
+DAY = 86_400
 REPORTED_COST = "reported_cost"
 LOGGED_COST = "logged_cost"
 COSTS = frozenset({REPORTED_COST, LOGGED_COST})
@@ -137,10 +138,30 @@ class UsageFindings(NamedTuple):
     unreadable: int = 0
 
 
-def usage_keys(connection: Connection) -> dict[int, UsageKey]:
-    """All keys by id."""
+Revision = tuple[tuple[str, int], ...]
+"""(source, how often its totals of a day changed), of all sources."""
+
+
+def revisions(connection: Connection, start: int, end: int) -> dict[int, Revision]:
+    """Revision of each UTC day in ``start ≤ day < end`` that has ever had usage, by its first second."""
+    table = schema.usage_revision
+    rows = connection.execute(
+        select(table.c.day, table.c.source, table.c.revision)
+        .where(table.c.day >= start, table.c.day < end)
+        .order_by(table.c.day, table.c.source)
+    )
+    found: dict[int, Revision] = {}
+    for day, source, revision in rows:
+        found[day] = (*found.get(day, ()), (source, revision))
+    return found
+
+
+def usage_keys(connection: Connection, after: int = 0) -> dict[int, UsageKey]:
+    """All keys by id; with ``after`` only those with a higher one."""
     table = schema.usage_key
-    rows = connection.execute(select(table.c.id, table.c.source, table.c.key).order_by(table.c.id))
+    rows = connection.execute(
+        select(table.c.id, table.c.source, table.c.key).where(table.c.id > after).order_by(table.c.id)
+    )
     return {row.id: UsageKey.parse(row.source, row.key) for row in rows}
 
 

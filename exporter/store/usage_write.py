@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, select
 
 from exporter.store import schema
 from exporter.store.schema import MEASURES_PER_ROW
-from exporter.store.usage import UsageKey, joined
+from exporter.store.usage import DAY, UsageKey, joined
 
 Total = tuple[int, tuple[int, ...]]
 """Requests, and the sums of the key's measures in its order."""
@@ -62,6 +62,8 @@ def replace(
         columns = [column.name for column in table.primary_key.columns][:-1]
         run_many(connection, delete_sql(table, columns), [(source, *group) for group in gone])
     insert_rows(connection, table, (row for group, total in fresh for row in _facets(source, group, total)))
+    if table is not schema.usage_day:
+        touch(connection, source, (group[0] for group in (*gone, *(group for group, _ in fresh))))
     return len({*gone, *(group for group, _ in fresh)})
 
 
@@ -89,6 +91,18 @@ def replace_users(connection: Connection, source: str, old: set[tuple[int, int]]
     table = schema.active_user
     run_many(connection, delete_sql(table, ["source", "start", "user_hash"]), [(source, *one) for one in old - new])
     insert_rows(connection, table, ((source, *one) for one in sorted(new - old)))
+    touch(connection, source, (start for start, _ in old ^ new))
+
+
+def touch(connection: Connection, source: str, starts: Iterable[int]) -> None:
+    """What begins at ``starts`` changed: readers that remember those UTC days read them again."""
+    days = sorted({start // DAY * DAY for start in starts})
+    run_many(
+        connection,
+        "INSERT INTO usage_revision (source, day, revision) VALUES (?, ?, 1)"
+        " ON CONFLICT (source, day) DO UPDATE SET revision = usage_revision.revision + 1",
+        [(source, day) for day in days],
+    )
 
 
 def add_counters(connection: Connection, deltas: Mapping[Counter, int]) -> None:

@@ -1,0 +1,140 @@
+"""What a reading of the state keeps for the next one, so that only what changed is read and priced again.
+
+A snapshot is made after every poll, of months of usage in which hardly anything but today moves. The state counts a
+revision of each UTC day of usage; a day of the same revision is not read again, and a part of it that is the same as
+before is the same object, so that its price is known. A reading with an empty memory gives an equal ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy import Connection
+
+from exporter.margin.cash import Cashbook
+from exporter.store.ledger import ledger_totals, row_counts
+from exporter.store.usage import (
+    DAY,
+    Revision,
+    UsageKey,
+    UsageTotal,
+    active_users,
+    bucket_totals,
+    segment_totals,
+    usage_keys,
+)
+
+FOREVER = 2**62
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Part:
+    """All usage totals that begin at ``start``. Itself is its identity: what was made of it once stays true."""
+
+    start: int
+    totals: tuple[UsageTotal, ...]
+
+
+def parts_of(totals: Iterable[UsageTotal]) -> list[Part]:
+    """``totals`` in order of time, those of one start together."""
+    ordered = sorted(totals, key=lambda total: total.start)
+    return [Part(start, tuple(group)) for start, group in groupby(ordered, key=lambda total: total.start)]
+
+
+class _Days:
+    """Parts by UTC day, each with the revision that it was read at."""
+
+    def __init__(self, read: Callable[[Connection, int, int], list[UsageTotal]]) -> None:
+        self._read = read
+        self._kept: dict[int, tuple[Revision, list[Part]]] = {}
+
+    def parts(self, connection: Connection, revisions: Mapping[int, Revision], days: Iterable[int]) -> list[Part]:
+        """The parts of ``days`` (their first seconds) in order of time; other days are forgotten."""
+        wanted = sorted(day for day in days if day in revisions)
+        former = self._kept
+        self._kept = {day: former[day] for day in wanted if day in former and former[day][0] == revisions[day]}
+        for low, high in _runs([day for day in wanted if day not in self._kept]):
+            fresh: dict[int, list[Part]] = {day: [] for day in range(low, high, DAY)}
+            for part in parts_of(self._read(connection, low, high)):
+                fresh[part.start // DAY * DAY].append(part)
+            for day, parts in fresh.items():
+                known = {part.start: part for part in former[day][1]} if day in former else {}
+                same = (known.get(part.start) for part in parts)
+                kept = [
+                    old if old and old.totals == part.totals else part for old, part in zip(same, parts, strict=True)
+                ]
+                self._kept[day] = (revisions[day], kept)
+        return [part for day in wanted for part in self._kept[day][1]]
+
+
+def _same(old: Part | None, new: Part) -> Part:
+    return old if old is not None and old.totals == new.totals else new
+
+
+class Remembered:
+    """The memory of one reader. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._segments = _Days(segment_totals)
+        self._buckets = _Days(bucket_totals)
+        self._keys: dict[int, UsageKey] = {}
+        self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
+        self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None
+
+    def keys(self, connection: Connection) -> Mapping[int, UsageKey]:
+        """All usage keys by id; a key never changes."""
+        fresh = usage_keys(connection, after=max(self._keys, default=0))
+        if fresh:
+            self._keys = {**self._keys, **fresh}
+        return self._keys
+
+    def segments(
+        self, connection: Connection, revisions: Mapping[int, Revision], start: int, end: int
+    ) -> Sequence[Part]:
+        """Segments that begin in whole UTC days around ``[start, end)``."""
+        return self._segments.parts(connection, revisions, _days(start, end))
+
+    def buckets(
+        self, connection: Connection, revisions: Mapping[int, Revision], spans: Iterable[tuple[int, int]]
+    ) -> Sequence[Part]:
+        """Buckets of the whole UTC days around ``spans``."""
+        return self._buckets.parts(connection, revisions, {day for span in spans for day in _days(*span)})
+
+    def active(
+        self, connection: Connection, revisions: Mapping[int, Revision], spans: Mapping[str, tuple[int, int]]
+    ) -> dict[str, int]:
+        """Distinct active users by name of the span; each is given by its first and its last business day."""
+        found: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
+        for span in spans.values():
+            seen = tuple(revisions.get(day, ()) for day in _days(span[0], span[1] + 1))
+            known = self._active.get(span)
+            if known is None or known[0] != seen:
+                known = (seen, active_users(connection, span[0], span[1] + 1))
+            found[span] = known
+        self._active = found
+        return {name: found[span][1] for name, span in spans.items()}
+
+    def cash(self, connection: Connection, start: int) -> Cashbook:
+        """Ledger totals from ``start`` on. Rows only ever come, so their number tells whether there are new ones."""
+        now = (start, row_counts(connection))
+        if self._cash is None or self._cash[0] != now:
+            self._cash = (now, Cashbook(ledger_totals(connection, start, FOREVER)))
+        return self._cash[1]
+
+
+def _days(start: int, end: int) -> range:
+    """First seconds of the UTC days that ``[start, end)`` touches."""
+    return range(start // DAY * DAY, end, DAY)
+
+
+def _runs(days: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending days as stretches ``[start, end)``: a statement for each, not for each day."""
+    found: list[tuple[int, int]] = []
+    for day in days:
+        if found and found[-1][1] == day:
+            found[-1] = (found[-1][0], day + DAY)
+        else:
+            found.append((day, day + DAY))
+    return found
