@@ -149,6 +149,7 @@ def _run(wish: dict[str, Any], configuration: Configuration, clock: SharedClock)
     if wish["mode"] == "serve":
         web = WebOptions([f"127.0.0.1:{wish['port']}"])
         service = Service(configuration, web, clock, lease_ttl=wish["ttl"])
+        service.store.idle_limit = 2.0
         service.start()
     else:
         store = Store(configuration.current.settings.state_database_url.reveal())

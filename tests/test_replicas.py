@@ -311,7 +311,8 @@ def test_nobody_takes_over_within_a_transaction(two: Two) -> None:
 
 def test_a_writer_that_hangs_in_a_transaction_holds_nobody_up(postgres_url: str, two: Two) -> None:
     """As when its machine was paused: PostgreSQL ends the transaction, and nothing of it is kept."""
-    hanging = Store(postgres_url, idle_limit=0.3)
+    hanging = Store(postgres_url)
+    hanging.idle_limit = 0.3
     assert Lease(hanging, "hanging", 0.1).acquire_or_renew()
 
     def hang() -> None:

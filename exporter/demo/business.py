@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -53,7 +54,7 @@ def start_business(seed: int, usage_url: str, step: Callable[[str], None]) -> Bu
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, seed, usage_url), name="simulated-business", daemon=True)
-    process.start()
+    _start_deaf(process)
     theirs.close()
     for name in STEPS:
         step(name)
@@ -62,13 +63,28 @@ def start_business(seed: int, usage_url: str, step: Callable[[str], None]) -> Bu
         except EOFError:
             process.join(timeout=2)
             raise MarginError(f"the simulated business ended while {name} (exit status {process.exitcode})") from None
+        except KeyboardInterrupt:
+            process.kill()
+            process.join(timeout=2)
+            raise
     address, now = found
     return Business(address, DEMO_KEY, usage_url, now, process, ours)
 
 
+def _start_deaf(process: BaseProcess) -> None:
+    """Start it deaf to Ctrl-C, which reaches the whole process group: the exporter decides when the business ends.
+
+    A blocked signal stays blocked in a child, from its first instruction on; ours comes when it is unblocked.
+    """
+    resource_tracker.ensure_running()  # would unblock it, if ``start`` had to start the tracker first
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _run(parent: Connection, seed: int, usage_url: str) -> None:
-    # Ctrl-C reaches the whole process group: the exporter decides when this process ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     now = int(time.time())
     history, spans = history_and_spans(seed, now)
     parent.send("told")

@@ -32,14 +32,14 @@ class Store:
     ``read()`` is one consistent view. Both may be used from any thread.
     """
 
-    def __init__(self, url: str, idle_limit: float = IDLE_LIMIT) -> None:
+    def __init__(self, url: str) -> None:
         """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``).
 
         Raises StateError when another process has the SQLite file, or the schema is newer than this program.
         """
         self.url: URL = make_url(url)
         self.epoch: int | None = None
-        self._idle_limit = idle_limit
+        self.idle_limit = IDLE_LIMIT
         self._lock = threading.RLock()
         self._tenure = threading.local()
         self._process_lock: int | None = None
@@ -94,7 +94,7 @@ class Store:
         """One write transaction, fenced: raises LeaseLost when the lease is not ours (any more)."""
         with self._lock, self.engine.execution_options(writes=True).begin() as connection:
             if not self.is_sqlite:
-                limit = f"{self._idle_limit * 1000:.0f}ms"
+                limit = f"{self.idle_limit * 1000:.0f}ms"
                 connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{limit}'")
             row = connection.execute(
                 # FOR SHARE: nobody can take the lease over until this transaction has ended.
