@@ -44,7 +44,7 @@ QUEUE_SECONDS = 20.0
 """Time that a steady poll spends on spans of history that are to be read again; the rest waits for the next."""
 
 SWEEP_REQUESTS, SWEEP_DAYS = 5_000, 40
-"""The slow re-check goes on to further days until it has met so many requests, or days."""
+"""The slow re-check goes on to further days until it has met so many requests (a minute), or days."""
 
 COUNT_INTERVAL = 3_600
 UNINDEXED_REQUESTS = 100_000
@@ -217,7 +217,8 @@ class Tick:
         with self.source.store.read() as state:
             stored = self.history.requests_by_day(state, start, start + (SWEEP_DAYS + 2) * DAY, cuts)
         end, requests = cuts.next_day(start), stored.get(start, 0)
-        while end <= last and requests + stored.get(end, 0) <= SWEEP_REQUESTS and end - start < SWEEP_DAYS * DAY:
+        most = SWEEP_REQUESTS * min(self.settings.poll_interval, 60) // 60
+        while end <= last and requests + stored.get(end, 0) <= most and end - start < SWEEP_DAYS * DAY:
             requests += stored.get(end, 0)
             end = cuts.next_day(end)
         memory.sweep = end if end <= last else None

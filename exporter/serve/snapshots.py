@@ -85,12 +85,13 @@ class Snapshots:
             if self.current is not None and self._covered >= call and self._made_of == (loaded, writer):
                 return self.current
             covered = self._called  # whoever has called by now has written what he wants shown
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.thread_time()
             at = int(self._clock.now())
             view = read_view(self._store, loaded, at, self._memory)
             role = Sample("margin_state_writer", (), float(writer))
             snapshot = render([role, *samples_of(view, loaded)], at, self.current)
             self.view, self.current = view, snapshot
             self._covered, self._made_of = covered, (loaded, writer)
-            log.debug("snapshot made seconds=%.3f", time.perf_counter() - began)
+            cpu = time.thread_time() - cpu
+            log.debug("snapshot made seconds=%.3f cpu_seconds=%.3f", time.perf_counter() - began, cpu)
             return snapshot
