@@ -214,6 +214,39 @@ def test_a_paused_leader_is_overtaken_and_cannot_write(pair: Pair) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
+def test_the_state_is_away_for_a_while(pair: Pair) -> None:
+    """What was served is served on, the log says it in one line a job, and everything goes on by itself."""
+    port = free_port()
+    pair.start(port)
+    eventually(lambda: up_to_date(pair, NOW), "first figures", seconds=30)
+    eventually(lambda: len(pair.figures(port)) > 100, "served", seconds=20)
+    socket = Path(str(pair.state.url.query["host"])) / ".s.PGSQL.5432"
+    away = socket.with_suffix(".away")
+    with pair.state.connect() as connection:
+        socket.rename(away)
+        try:
+            others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            connection.execute(text(f"{others} AND datname = current_database()"))
+            time.sleep(2.5)
+            assert len(pair.figures(port)) > 100
+        finally:
+            away.rename(socket)
+    pair.town.goes_on(300)
+    until = pair.town.clock.now()
+    eventually(lambda: up_to_date(pair, until), "it goes on", seconds=30)
+    log = pair.forge.log.read_text()
+    assert "the state database does not answer" in log
+    assert "Traceback" not in log, log[-3000:]
+    for pid in list(pair.pids.values()):
+        pair.forge.kill(pid)
+    pair.town.settles()
+    exporter = pair.town.finish(pair.state_url)
+    pair.town.check(exporter)
+    exporter.stop()
+    exporter.store.close()
+
+
 # --- the fence itself, without processes ---
 
 

@@ -280,6 +280,16 @@ def test_a_newer_schema_is_refused(town: Town) -> None:
     assert "newer" in lines[0]
 
 
+def test_a_state_that_cannot_be_reached(town: Town) -> None:
+    with serving(town, f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:{free_port()}/state") as found:
+        assert found.process.wait(30) == 1
+    lines = found.said().splitlines()
+    assert len(lines) == 1
+    assert "me:***@127.0.0.1" in lines[0]
+    assert "the state database does not answer" in lines[0]
+    assert PASSWORD not in lines[0]
+
+
 # --- secrets ---
 
 

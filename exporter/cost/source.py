@@ -20,7 +20,7 @@ from exporter.cost.usagedb import UsageDatabase
 from exporter.cost.usagetable import UsageTable
 from exporter.errors import LeaseLost, SourceError
 from exporter.store import sources
-from exporter.store.database import Store
+from exporter.store.database import AWAY, Store, away
 from exporter.store.usage import source_name
 from exporter.usagelog import UsageSettings
 
@@ -69,6 +69,9 @@ class UsageSource:
             raise
         except SourceError as error:
             self._failed(at, began, error)
+        except AWAY as error:
+            self.forget()
+            log.error("poll abandoned source=%s: %s", self.name, away(error))
         except Exception as error:
             log.exception("usage poll failed source=%s", self.name)
             self._failed(at, began, SourceError("internal", f"{self.name}: {type(error).__name__}: {error}"))
@@ -111,6 +114,8 @@ class UsageSource:
                 sources.save(connection, with_(status, reason=error.reason, message=str(error)))
         except LeaseLost:
             raise
+        except AWAY as gone:
+            log.error("poll abandoned source=%s: %s", self.name, away(gone))
         except Exception:
             log.exception("usage poll cannot note its failure source=%s", self.name)
 

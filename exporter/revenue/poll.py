@@ -27,7 +27,7 @@ from exporter.revenue.shapes import as_mapping
 from exporter.revenue.subscriptions import SubscriptionsPoll
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
 from exporter.store.requests import add_requests, fold_requests
 from exporter.store.sources import SourceStatus
 from exporter.store.subscriptions import Subscription, due_subscriptions, replace_items, stored_subscriptions
@@ -169,6 +169,8 @@ class StripeSource:
         except (LeaseLost, Stopped) as error:
             if isinstance(error, LeaseLost):
                 raise
+        except AWAY as error:
+            log.error("poll abandoned source=%s: %s", source, away(error))
         except Exception as error:
             log.exception("poll failed source=%s", source)
             self._bug(source, started, time.monotonic() - clock, error)
@@ -179,6 +181,8 @@ class StripeSource:
             self._failed(source, started, seconds, "internal", said)
         except LeaseLost:
             raise
+        except AWAY as gone:
+            log.error("poll abandoned source=%s: %s", source, away(gone))
         except Exception:
             log.exception("the state cannot be written source=%s", source)
 

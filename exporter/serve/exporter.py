@@ -20,7 +20,7 @@ from exporter.serve.configuration import Configuration, Loaded
 from exporter.serve.scheduler import Scheduler
 from exporter.serve.snapshots import REFRESH, Snapshots
 from exporter.store.audit import record
-from exporter.store.database import Store
+from exporter.store.database import Store, away
 from exporter.store.lease import TTL, Lease
 
 log = logging.getLogger("exporter.serve")
@@ -94,7 +94,7 @@ class Exporter:
         try:
             writer = self._lease.acquire_or_renew()
         except SQLAlchemyError as error:
-            log.error("state database cannot be reached, so the lease is not renewed: %s", _first_line(error))
+            log.error("lease not renewed: %s", away(error))
             return
         if writer and not self.writer:
             log.info("this process is the writer now epoch=%s", self.store.epoch)

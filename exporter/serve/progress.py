@@ -12,6 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from exporter.margin.ledger import Sources
 from exporter.serve.run import Service
+from exporter.store.database import AWAY
 from exporter.store.sources import statuses
 
 EVERY = 0.25
@@ -37,8 +38,12 @@ def _watch(service: Service, names: tuple[str, ...], done: threading.Event | Non
                 for place, name in enumerate(names)
             }
         while True:
-            with service.store.read() as connection:
-                found = statuses(connection)
+            try:
+                with service.store.read() as connection:
+                    found = statuses(connection)
+            except AWAY:
+                threading.Event().wait(EVERY)  # the jobs say so; the bars wait
+                continue
             for name, bar in bars.items():
                 status = found.get(name)
                 whole = status is not None and status.complete_at is not None

@@ -14,6 +14,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from exporter.errors import LeaseLost
+from exporter.store.database import AWAY, away
 
 log = logging.getLogger("exporter.serve")
 
@@ -71,6 +72,8 @@ def _guarded(name: str, run: Callable[[], None]) -> Callable[[], None]:
             run()
         except LeaseLost as error:
             log.warning("job %s stopped: %s", name, error)
+        except AWAY as error:
+            log.error("job %s stopped: %s", name, away(error))
         except Exception:
             log.exception("job %s failed; it runs again at its next turn", name)
 

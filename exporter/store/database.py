@@ -13,12 +13,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
 from exporter.errors import LeaseLost, StateError
 from exporter.store import schema
 from exporter.store.migrations import migrate
 
 WRITER = "writer"
+
+AWAY: tuple[type[DBAPIError], ...] = (OperationalError, InterfaceError, InternalError)
+"""What SQLAlchemy raises when the state cannot be reached or written just now: gone, restarting, locked, disk full."""
 
 IDLE_LIMIT = 30.0
 """Seconds that a write transaction may do nothing: PostgreSQL then ends it, so that a writer whose machine was paused
@@ -85,9 +89,15 @@ class Store:
         )
 
     def prepare(self) -> None:
-        """Create or migrate the tables. On PostgreSQL only one process does, others wait."""
-        with self._lock, self.engine.execution_options(writes=True).begin() as connection:
-            migrate(connection)
+        """Create or migrate the tables. On PostgreSQL only one process does, others wait.
+
+        Raises StateError when the database cannot be used, or its schema is newer than this program.
+        """
+        try:
+            with self._lock, self.engine.execution_options(writes=True).begin() as connection:
+                migrate(connection)
+        except AWAY as error:
+            raise StateError(f"state {self.url.render_as_string(hide_password=True)}: {away(error)}") from None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -146,6 +156,12 @@ def _lock_file(path: str, database: str) -> int:
             "(use STATE_DATABASE_URL=postgresql+psycopg://… for several)"
         ) from error
     return descriptor
+
+
+def away(error: BaseException) -> str:
+    """One line for the log on an error of ``AWAY``: the driver's own first line, without SQL and values."""
+    original = getattr(error, "orig", None) or error
+    return f"the state database does not answer: {(str(original).splitlines() or [type(original).__name__])[0]}"
 
 
 def set_cursor(connection: Connection, source: str, name: str, value: str) -> None:
