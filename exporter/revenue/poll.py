@@ -145,7 +145,8 @@ class StripeSource:
                 self._recompute(connection, batch, at)
             set_cursor(connection, self.subscriptions, "mrr_rules", rules)
         count = sum(map(len, batches))
-        log.info("MRR recomputed account=%s subscriptions=%d rules_changed=%s", account, count, changed)
+        if count:
+            log.info("MRR recomputed account=%s subscriptions=%d rules_changed=%s", account, count, changed)
         return count
 
     def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int) -> None:
