@@ -223,7 +223,7 @@ def test_each_day_has_its_own_rate(tmp_path: Any, pricing: Pricing) -> None:
 
 
 def mrr(amount: int, currency: str = "usd", status: str = "active", **other: Any) -> MrrTotal:
-    return MrrTotal("main", "prod_1", currency, status, amount, 1, other.get("excluded"), None)
+    return MrrTotal("main", "prod_1", currency, status, amount, 1, other.get("excluded"), other.get("note"))
 
 
 def test_mrr_is_converted_once_per_currency(tmp_path: Any, pricing: Pricing) -> None:
@@ -253,6 +253,14 @@ def test_mrr_that_cannot_be_valued_makes_its_basis_incomplete(tmp_path: Any, pri
     found = today(made, pricing, settings(tmp_path), "30d")
     assert found.complete == {"cash": True, "mrr": False}
     assert mrr_of(made, settings(tmp_path), AT).excluded == {("main", "tiers"): 1}  # type: ignore[union-attr]
+
+
+def test_mrr_with_tax_inside_says_so(tmp_path: Any, pricing: Pricing) -> None:
+    made = ledger([], [], [mrr(100), mrr(1_200, note="includes_tax"), mrr(0, note="includes_tax")])
+    found = mrr_of(made, settings(tmp_path), AT)
+    assert found is not None
+    assert found.with_tax == {("main", "usd"): 1_200}
+    assert today(made, pricing, settings(tmp_path), "30d").complete == {"cash": True, "mrr": False}
 
 
 def test_mrr_without_a_rate_has_no_total(tmp_path: Any, pricing: Pricing) -> None:

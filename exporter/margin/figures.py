@@ -26,14 +26,21 @@ BASES = ("cash", "mrr")
 
 @dataclass(frozen=True)
 class Mrr:
-    """Monthly recurring revenue. ``by_product`` and ``past_due`` in minor units of their own currency; ``reporting``
-    in major units of the reporting currency, None while a currency has no rate today."""
+    """Monthly recurring revenue. ``by_product``, ``past_due`` and ``with_tax`` (the part that includes tax at a rate
+    that nobody says) in minor units of their own currency; ``excluded`` items by reason; ``reporting`` in major units
+    of the reporting currency, None while a currency has no rate today."""
 
     by_product: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     past_due: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    with_tax: Mapping[tuple[str, str], int] = field(default_factory=dict)
     excluded: Mapping[tuple[str, str], int] = field(default_factory=dict)
     missing_fx: frozenset[str] = frozenset()
     reporting: Decimal | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out, and nothing is in that should not be."""
+        return self.reporting is not None and not self.excluded and not self.with_tax
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
             and joint_money.unknown_rows == 0
             and joint_cost.complete
             and ledger.unreadable_rows == 0
-            and (mrr is None or basis != "mrr" or (mrr.reporting is not None and not mrr.excluded))
+            and (mrr is None or basis != "mrr" or mrr.whole)
         )
         income = joint_money.net_sales if basis == "cash" else revenue.get("mrr")
         if income is None or not joint_money.whole or joint_cost.missing_fx:
@@ -142,6 +149,7 @@ def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
         return None
     by_product: dict[tuple[str, str, str], int] = {}
     past_due: dict[tuple[str, str, str], int] = {}
+    with_tax: dict[tuple[str, str], int] = {}
     excluded: dict[tuple[str, str], int] = {}
     by_currency: dict[str, int] = {}
     for item in ledger.mrr:
@@ -153,6 +161,9 @@ def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
         by_product[key] = by_product.get(key, 0) + item.mrr
         if item.status == "past_due":
             past_due[key] = past_due.get(key, 0) + item.mrr
+        if item.note == "includes_tax" and item.mrr:
+            held = (item.account, item.currency)
+            with_tax[held] = with_tax.get(held, 0) + item.mrr
         by_currency[item.currency] = by_currency.get(item.currency, 0) + item.mrr
     today = day_of(at, settings.zone)
     rates = {currency: settings.fx.rate(currency, today) for currency in by_currency}
@@ -162,7 +173,7 @@ def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
         reporting = Decimal(0)
         for currency, amount in by_currency.items():
             reporting += _to_minor(major(amount, currency) * (rates[currency] or 0), settings)
-    return Mrr(by_product, past_due, excluded, missing, reporting)
+    return Mrr(by_product, past_due, with_tax, excluded, missing, reporting)
 
 
 def _to_minor(amount: Decimal, settings: Settings) -> Decimal:

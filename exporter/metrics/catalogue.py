@@ -106,6 +106,10 @@ gauge margin_mrr_reporting_amount{currency}
 gauge margin_arr_amount{currency}
     Annual run rate: margin_mrr_reporting_amount x 12, major units per year. @subscriptions
 
+gauge margin_mrr_tax_inclusive_amount{account,currency}
+    The part of margin_mrr_amount whose price includes tax at a rate that the subscription does not tell, major units
+    per month: MRR is too high by that tax. Absent when there is none. @subscriptions
+
 gauge margin_mrr_excluded_subscriptions{account,reason}
     Subscriptions whose price cannot be valued yet and counts as 0, by reason. While above 0, MRR is at least what is
     shown. @subscriptions

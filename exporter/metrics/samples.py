@@ -65,6 +65,8 @@ def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
             capped[label] = capped.get(label, 0) + amount
         for labels, amount in capped.items():
             yield _money(name, labels, amount, labels[2])
+    for held, amount in mrr.with_tax.items():
+        yield _money("margin_mrr_tax_inclusive_amount", held, amount, held[1])
     for (account, reason), items in mrr.excluded.items():
         yield Sample("margin_mrr_excluded_subscriptions", (account, reason), float(items))
     if mrr.reporting is not None:
