@@ -1,18 +1,23 @@
 # make demo   install, then run the exporter on a simulated business; open the URL it prints
 # make test   install, then run all tests
+# make bench  install, then measure: some fifteen minutes, on a machine that does nothing else (benchmarks/README.md)
 # make lint   format check, linter, types
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test bench lint docs clean
 
 demo: $(STAMP)
 	@exec $(BIN)/margin-exporter demo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+bench: $(STAMP)
+	@for one in scrape stripe_read ledger_poll usage_rollup memory demo_start; do \
+	  $(BIN)/python -m benchmarks.$$one || exit 1; done
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

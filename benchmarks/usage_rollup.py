@@ -13,6 +13,7 @@ the work is the database's; both run in turn on the same server and table.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -122,7 +123,14 @@ def bare(url: str) -> float:
     session = f"SET work_mem = '{WORK_MEMORY}'; SET jit = off; SET timezone = 'UTC';"
     begun = time.perf_counter()
     subprocess.run(
-        ["psql", "--no-psqlrc", "--quiet", "--output=/dev/null", "--set=ON_ERROR_STOP=1", psql_address(url)],
+        [
+            shutil.which("psql") or postgres_server._binaries() / "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--output=/dev/null",
+            "--set=ON_ERROR_STOP=1",
+            psql_address(url),
+        ],
         input=";\n".join([session, *BARE]) + ";\n",
         text=True,
         check=True,
