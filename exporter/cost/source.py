@@ -47,6 +47,7 @@ class UsageSource:
         self.table: UsageTable | None = None
         self.slice_days = FIRST_SLICE_DAYS
         self.polls = 0
+        self.epoch = store.epoch
         self.stopping = threading.Event()
 
     def stop(self) -> None:
@@ -56,6 +57,9 @@ class UsageSource:
     def poll(self) -> None:
         """One tick: read, store, note the source's state. Raises LeaseLost only."""
         at, began = self.clock.now(), time.monotonic()
+        if self.store.epoch != self.epoch:
+            self.forget()  # another process may have written in between
+            self.epoch = self.store.epoch
         try:
             try:
                 done = Tick(self, int(at)).run()

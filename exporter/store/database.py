@@ -100,12 +100,18 @@ class Store:
             raise StateError(f"state {self.url.render_as_string(hide_password=True)}: {away(error)}") from None
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One write transaction, fenced: raises LeaseLost when the lease is not ours (any more)."""
-        with self._lock, self.engine.execution_options(writes=True).begin() as connection:
+    def begin(self) -> Iterator[Connection]:
+        """One write transaction without the fence: for the lease itself."""
+        with self.engine.execution_options(writes=True).begin() as connection:
             if not self.is_sqlite:
                 limit = f"{self.idle_limit * 1000:.0f}ms"
                 connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{limit}'")
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction, fenced: raises LeaseLost when the lease is not ours (any more)."""
+        with self._lock, self.begin() as connection:
             row = connection.execute(
                 # FOR SHARE: nobody can take the lease over until this transaction has ended.
                 select(schema.lease.c.epoch).where(schema.lease.c.name == WRITER).with_for_update(read=True)

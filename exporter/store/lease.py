@@ -35,7 +35,7 @@ class Lease:
         return self.store.epoch is not None
 
     def _claim(self) -> None:
-        with self.store.engine.execution_options(writes=True).begin() as connection:
+        with self.store.begin() as connection:
             now = _now(connection)
             row = connection.execute(
                 select(schema.lease).where(schema.lease.c.name == WRITER).with_for_update()
@@ -64,7 +64,7 @@ class Lease:
         """Let the next process take over at once."""
         if self.store.epoch is None:
             return
-        with self.store.engine.execution_options(writes=True).begin() as connection:
+        with self.store.begin() as connection:
             connection.execute(
                 update(schema.lease)
                 .values(expires_at=0.0)
