@@ -1,4 +1,4 @@
-"""Snapshots: those who wait for one share the next."""
+"""Snapshots: those who wait for one share the next, and so do polls that end together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from exporter.config import Settings
 from exporter.cost.pricebook import parse_pricebook
 from exporter.margin.usage import Pricing
 from exporter.serve.configuration import Loaded
+from exporter.serve.scheduler import Scheduler
 from exporter.serve.snapshots import Snapshots
 from exporter.store.database import Store
 
@@ -47,3 +48,16 @@ def test_callers_that_wait_share_the_next_snapshot(tmp_path: Path) -> None:
     snapshots.refresh(loaded, False)
     assert clock.readings >= 3, "who calls later gets a snapshot of later"
     store.close()
+
+
+def test_wishes_for_soon_are_one_run() -> None:
+    scheduler, ran = Scheduler(threads=2), threading.Semaphore(0)
+    scheduler.every("snapshot", 3600, ran.release)
+    scheduler.start()
+    assert ran.acquire(timeout=10), "the first run starts at once"
+    for _ in range(5):
+        scheduler.soon("snapshot", 0.2)
+    scheduler.soon("no such job", 0.2)
+    assert ran.acquire(timeout=10)
+    assert not ran.acquire(timeout=0.5), "five wishes, one run"
+    scheduler.stop()

@@ -25,6 +25,9 @@ from exporter.store.lease import TTL, Lease
 
 log = logging.getLogger("exporter.serve")
 
+SHARED = 1.0
+"""Seconds after a poll in which others that end share its snapshot."""
+
 RELEASE_TIME = 1.0
 """Seconds that giving the lease back may take at the end: a write under way, or a state that is gone, may block it."""
 
@@ -153,7 +156,7 @@ class Exporter:
             try:
                 self._poll(job)
             finally:
-                self.refresh()
+                scheduler.soon("snapshot", SHARED)
             if job.interval() != interval:
                 interval = job.interval()
                 scheduler.pace(job.name, interval)

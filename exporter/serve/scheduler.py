@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -47,6 +47,12 @@ class Scheduler:
         """Bring the next run of a job forward to now."""
         if self._scheduler.get_job(name) is not None:
             self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
+
+    def soon(self, name: str, seconds: float) -> None:
+        """Run a job within ``seconds``. Several such wishes are one run."""
+        job, at = self._scheduler.get_job(name), datetime.now(UTC) + timedelta(seconds=seconds)
+        if job is not None and job.next_run_time is not None and job.next_run_time > at:
+            self._scheduler.modify_job(name, next_run_time=at)
 
     def pace(self, name: str, seconds: float) -> None:
         """Change a job's interval."""

@@ -165,12 +165,18 @@ def usage_keys(connection: Connection, after: int = 0) -> dict[int, UsageKey]:
     return {row.id: UsageKey.parse(row.source, row.key) for row in rows}
 
 
+def _sources(connection: Connection) -> list[str]:
+    """Sources that have usage: named in a query, they let it use the keys that begin with them."""
+    column = schema.usage_revision.c.source
+    return list(connection.execute(select(column).distinct().order_by(column)).scalars())
+
+
 def bucket_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
     """Totals of the 15-minute buckets that begin in ``start ≤ bucket < end``, ordered."""
     table = schema.usage_bucket
     rows = connection.execute(
         select(table)
-        .where(table.c.bucket >= start, table.c.bucket < end)
+        .where(table.c.source.in_(_sources(connection)), table.c.bucket >= start, table.c.bucket < end)
         .order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet)
     )
     return [UsageTotal._make(total) for total in joined(rows, 3)]
@@ -181,7 +187,7 @@ def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTo
     table = schema.usage_segment
     rows = connection.execute(
         select(table)
-        .where(table.c.start >= start, table.c.start < end)
+        .where(table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end)
         .order_by(table.c.source, table.c.start, table.c.key_id, table.c.facet)
     )
     return [UsageTotal._make(total) for total in joined(rows, 3)]
@@ -192,7 +198,7 @@ def customer_totals(connection: Connection, start: int, end: int) -> list[Custom
     table = schema.usage_day
     rows = connection.execute(
         select(table)
-        .where(table.c.start >= start, table.c.start < end)
+        .where(table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end)
         .order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
     )
     return [CustomerTotal._make(total) for total in joined(rows, 4)]
@@ -220,7 +226,9 @@ def active_users(connection: Connection, day_start: int, day_end: int) -> int:
     """Distinct users with a succeeded row on the business days that begin in ``day_start ≤ t < day_end``."""
     table = schema.active_user
     found = connection.execute(
-        select(func.count(table.c.user_hash.distinct())).where(table.c.start >= day_start, table.c.start < day_end)
+        select(func.count(table.c.user_hash.distinct())).where(
+            table.c.source.in_(_sources(connection)), table.c.start >= day_start, table.c.start < day_end
+        )
     )
     return int(found.scalar_one())
 
