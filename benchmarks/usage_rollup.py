@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,9 @@ from exporter.databaseurl import DatabaseUrl
 from exporter.store import usage
 from exporter.store.sources import statuses
 from exporter.usagelog import Columns, UsageSettings
-from tests import postgres_server
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))  # the tests' own PostgreSQL serves here, too
+import postgres_server
 
 ROWS = 5_000_000
 WEEKS = 104

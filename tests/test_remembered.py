@@ -8,6 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from usage_world import Log, Row, World, sqlite_url
 
 from exporter.config import Settings
 from exporter.margin.figures import figures
@@ -18,7 +19,6 @@ from exporter.margin.windows import windows
 from exporter.store import sources
 from exporter.store.ledger import BalanceTransaction, add_transactions
 from exporter.store.sources import statuses
-from tests.usage_world import Log, Row, World, sqlite_url
 
 DAY = 86_400
 LEDGER = "stripe/main/ledger"
