@@ -396,3 +396,18 @@ def test_a_word_that_gets_a_meaning_is_counted(make: Make) -> None:
     assert ("requests", "kling", "kling-std", "failed") not in counters
     with world.store.read() as connection:
         assert usage.pending_requests(connection) == {("kling", "kling-std"): 0}
+
+
+def test_a_busy_day_uses_up_the_rechecks_of_further_polls(tmp_path: Path) -> None:
+    world = World(Log(sqlite_url(tmp_path)), sqlite_url(tmp_path, "state.sqlite"), poll_interval=6)  # 500 a poll
+    old = [int(world.clock.now()) - days * 86_400 for days in (30, 29)]
+    world.log.put(*(Row(n, old[n % 2]) for n in range(2400)))
+    world.poll()
+    found = []
+    for poll in range(8):
+        world.log.put(Row(0, old[0], credits=str(poll)), Row(1, old[1], credits=str(poll)))
+        before = world.findings().swept
+        world.poll(6)
+        found.append(world.findings().swept > before)
+    assert found == [True, False, False, True, False, False, False, True]  # the seventh goes over empty days
+    world.close()

@@ -47,6 +47,8 @@ class UsageSource:
         self.table: UsageTable | None = None
         self.slice_days = FIRST_SLICE_DAYS
         self.polls = 0
+        self.swept = 0
+        """Requests of re-checked history beyond what the polls so far may spend on it."""
         self.epoch = store.epoch
         self.stopping = threading.Event()
 

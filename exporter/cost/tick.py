@@ -44,7 +44,8 @@ QUEUE_SECONDS = 20.0
 """Time that a steady poll spends on spans of history that are to be read again; the rest waits for the next."""
 
 SWEEP_REQUESTS, SWEEP_DAYS = 5_000, 40
-"""The slow re-check goes on to further days until it has met so many requests (a minute), or days."""
+"""The slow re-check goes on to further days until it has met so many requests (a minute), or days. After a busier
+day, polls go without until that is made up for."""
 
 COUNT_INTERVAL = 3_600
 UNINDEXED_REQUESTS = 100_000
@@ -209,6 +210,10 @@ class Tick:
     def sweep(self, begin: int) -> tuple[int, int] | None:
         """The days of history that are read again this time, as a span."""
         memory, cuts = self.memory, self.cuts
+        most = SWEEP_REQUESTS * min(self.settings.poll_interval, 60) // 60
+        self.source.swept = max(0, self.source.swept - most)
+        if self.source.swept:
+            return None  # the last day was a busy one
         last = cuts.day(begin)  # its day is the first that the window holds in part
         start = memory.sweep if memory.sweep is not None and memory.begin <= memory.sweep <= last else memory.begin
         start = cuts.day_at_or_after(start)
@@ -217,10 +222,10 @@ class Tick:
         with self.source.store.read() as state:
             stored = self.history.requests_by_day(state, start, start + (SWEEP_DAYS + 2) * DAY, cuts)
         end, requests = cuts.next_day(start), stored.get(start, 0)
-        most = SWEEP_REQUESTS * min(self.settings.poll_interval, 60) // 60
         while end <= last and requests + stored.get(end, 0) <= most and end - start < SWEEP_DAYS * DAY:
             requests += stored.get(end, 0)
             end = cuts.next_day(end)
+        self.source.swept = requests
         memory.sweep = end if end <= last else None
         return start, min(end, self.end)
 
