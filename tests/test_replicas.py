@@ -202,7 +202,8 @@ def test_a_follower_serves_and_asks_nobody(pair: Pair) -> None:
     pair.town.goes_on(300)
     eventually(lambda: up_to_date(pair, pair.town.clock.now()), "the leader goes on")
     volume = ("margin_gross_volume_amount_total", "[('account', 'demo'), ('currency', 'usd')]")
-    eventually(lambda: pair.figures(ports[1])[volume] > former[volume], "the follower sees it", seconds=30)
+    # For a moment its page is withheld: five minutes have passed at once, and its snapshot is older than two.
+    eventually(lambda: pair.figures(ports[1]).get(volume, 0) > former[volume], "the follower sees it", seconds=30)
     eventually(same, "both still say the same", seconds=30)
 
 
