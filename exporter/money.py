@@ -26,13 +26,8 @@ def exponent(currency: str) -> int:
     return 3 if code in THREE_DECIMAL else 2
 
 
-def major(amount: int | Fraction | Decimal, currency: str) -> Decimal:
-    """Minor units → major units, exact: ``major(1234, "usd") == Decimal("12.34")``.
-
-    A ``Fraction`` must terminate in decimal (callers round to minor units first).
-    """
-    if isinstance(amount, Fraction):
-        amount = Decimal(amount.numerator) / Decimal(amount.denominator)
+def major(amount: int, currency: str) -> Decimal:
+    """Minor units → major units, exact: ``major(1234, "usd") == Decimal("12.34")``."""
     return Decimal(amount).scaleb(-exponent(currency))
 
 
