@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Column, Connection, Table, insert, inspect, select, text, update
+from sqlalchemy.schema import CreateColumn
 
 from exporter.errors import StateError
 from exporter.store import schema
 
-STEPS: dict[int, Callable[[Connection], None]] = {}
+ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
+"""Columns that tables of version 1 have got in version 2; they may be null, or have a server default."""
+
+
+def _to_2(connection: Connection) -> None:
+    """Tables for the depth of Stripe and of usage, and the columns that older tables lack for it."""
+    for table, column in ADDED:
+        if column.name not in {found["name"] for found in inspect(connection).get_columns(table.name)}:
+            definition = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
+    schema.metadata.create_all(connection)
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}
 """``STEPS[n]`` brings version n to n + 1."""
 
 _ADVISORY_LOCK = 7263534  # any constant: serialises migrations of several processes on one PostgreSQL

@@ -30,7 +30,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with each migration; a state of a newer version is refused."""
 
 metadata = MetaData()
