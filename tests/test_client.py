@@ -15,7 +15,7 @@ from stripe_source import NOW, Account, account
 from exporter.config import AccountSettings
 from exporter.demo.world import DEMO_KEY
 from exporter.errors import SourceError
-from exporter.revenue import shapes
+from exporter.revenue import events
 from exporter.revenue.client import NotFound, Stopped, StripeReader
 from exporter.revenue.pacing import Pace
 from exporter.secret import Secret
@@ -125,7 +125,7 @@ def test_a_parameter_that_stripe_does_not_know(stripe: Account) -> None:
 def test_e110_a_body_that_is_no_page(stripe: Account, kind: Any) -> None:
     stripe.world.faults.add(kind, endpoint="/v1/events")
     with pytest.raises(SourceError, match="not what Stripe documents") as caught:
-        reader(stripe).fetch("/v1/events", shapes.EVENTS)
+        reader(stripe).fetch("/v1/events", events.PAGE)
     assert caught.value.reason == "bad_response"
     assert stripe.world.requested("/v1/events") == 1
 

@@ -339,7 +339,7 @@ def test_more_events_than_worth_reading_mean_the_list(stripe: Account, monkeypat
     first = subscribe(stripe, 1)
     source = stripe.source()
     source.poll_subscriptions()
-    monkeypatch.setattr("exporter.revenue.subscriptions.EVENT_PAGES", 1)
+    monkeypatch.setattr("exporter.revenue.events.PAGES", 1)
     stripe.clock.advance(900)
     for _ in range(120):
         announce(stripe, "updated", first)

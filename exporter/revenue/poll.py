@@ -1,4 +1,5 @@
-"""One Stripe account as two sources, ledger and subscriptions. A poll is one tick; a failed one changes nothing.
+"""One Stripe account as sources: the ledger, subscriptions and others that follow its events feed. A poll is one tick;
+a failed one changes nothing.
 
 Whatever goes wrong ends here, as the source's state: up or down, the reason from a closed set, one line for people.
 """
@@ -21,10 +22,11 @@ from exporter.revenue.account import verify_account
 from exporter.revenue.allowance import SPAN, allowance_of
 from exporter.revenue.balance import check_drift
 from exporter.revenue.client import Stopped, StripeReader
+from exporter.revenue.events import EventFeed, Handler
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
 from exporter.revenue.shapes import as_mapping
-from exporter.revenue.subscriptions import SubscriptionsPoll
+from exporter.revenue.subscriptions import SubscriptionChanges
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
 from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
@@ -81,9 +83,17 @@ class StripeSource:
         self._flushed = 0.0
         self._allowance_at = 0.0
         self._ledger_poll = LedgerPoll(store, self._reader, self.ledger, self._hooks(self.ledger))
-        self._subscriptions_poll = SubscriptionsPoll(
-            store, self._reader, self.subscriptions, rules, self._hooks(self.subscriptions)
-        )
+        self._feed = EventFeed(store, self._reader, self._handlers())
+
+    def _handlers(self) -> Sequence[Handler]:
+        """What follows the events feed. The first one's poll reads the feed for all of them."""
+        hooks = self._hooks(self.subscriptions)
+        return (SubscriptionChanges(self._store, self._reader, self.subscriptions, self._rules, hooks),)
+
+    @property
+    def lists(self) -> Sequence[str]:
+        """Sources that follow the feed which ``poll_subscriptions`` reads; their full lists are ``poll_list``'s."""
+        return [source for source in self._feed.sources if source != self.subscriptions]
 
     def stop(self) -> None:
         """Make a running poll end soon; it leaves the state as it is."""
@@ -99,8 +109,12 @@ class StripeSource:
         self._tick(self.ledger, self._read_ledger)
 
     def poll_subscriptions(self) -> None:
-        """Read changed subscriptions, and recompute the MRR that time or changed rules have moved."""
-        self._tick(self.subscriptions, self._read_subscriptions)
+        """Read the events feed for all sources that follow it, and recompute the MRR that time or rules have moved."""
+        self._tick(self.subscriptions, self._read_feed)
+
+    def poll_list(self, source: str) -> None:
+        """Read the full list of one of ``lists``, if it is due; it may take long, so it has a turn of its own."""
+        self._tick(source, lambda: self._read_list(source), due=lambda: self._feed.due(source))
 
     def _read_ledger(self) -> _Outcome:
         data_at = self._ledger_poll.run()
@@ -118,9 +132,40 @@ class StripeSource:
     def _poll_again(self) -> None:
         self._ledger_poll.run()
 
-    def _read_subscriptions(self) -> _Outcome:
+    def _read_list(self, source: str) -> _Outcome:
+        data_at = self._feed.list(source)
+        return _Outcome(self._clock.now() if data_at is None else data_at)
+
+    def _read_feed(self) -> _Outcome:
         self.refresh_mrr()
-        return _Outcome(self._subscriptions_poll.run())
+        own: float | Exception = self._clock.now()
+        # A second round, where the first found that so much has changed that the full list is cheaper.
+        for _ in range(2):
+            try:
+                own = self._feed.list(self.subscriptions) or own
+            except SourceError as error:
+                own = error
+            outcomes = self._feed.poll()
+            own = outcomes.pop(self.subscriptions, own)
+            for source, outcome in outcomes.items():
+                self._settle(source, outcome)
+            if isinstance(own, Exception) or not self._feed.due(self.subscriptions):
+                break
+        if isinstance(own, Exception):
+            raise own
+        return _Outcome(own)
+
+    def _settle(self, source: str, outcome: float | Exception) -> None:
+        """State how another source fared at the reading of the feed."""
+        started = self._clock.now()
+        self._attempted(source, started)
+        if isinstance(outcome, SourceError):
+            self._failed(source, started, None, outcome.reason, str(outcome))
+        elif isinstance(outcome, Exception):
+            log.error("poll failed source=%s", source, exc_info=outcome)
+            self._bug(source, started, None, outcome)
+        else:
+            self._succeeded(source, outcome, None)
 
     def refresh_mrr(self) -> int:
         """Recompute, from what is stored, the MRR that changed rules or the passing of time have moved.
@@ -155,9 +200,11 @@ class StripeSource:
 
     # --- the tick ---
 
-    def _tick(self, source: str, read: Callable[[], _Outcome]) -> None:
+    def _tick(self, source: str, read: Callable[[], _Outcome], due: Callable[[], bool] = lambda: True) -> None:
         started, clock = self._clock.now(), time.monotonic()
         try:
+            if not due():
+                return
             try:
                 self._attempted(source, started)
                 if not self._verified:
@@ -176,7 +223,7 @@ class StripeSource:
             log.exception("poll failed source=%s", source)
             self._bug(source, started, time.monotonic() - clock, error)
 
-    def _bug(self, source: str, started: float, seconds: float, error: Exception) -> None:
+    def _bug(self, source: str, started: float, seconds: float | None, error: Exception) -> None:
         said = f"Stripe account {self._account.name}: a bug in the exporter ({type(error).__name__}); see its log"
         try:
             self._failed(source, started, seconds, "internal", said)
@@ -215,14 +262,12 @@ class StripeSource:
                 ),
             )
 
-    def _failed(self, source: str, started: float, seconds: float, reason: Reason, message: str) -> None:
+    def _failed(self, source: str, started: float, seconds: float | None, reason: Reason, message: str) -> None:
         log.warning("poll failed source=%s reason=%s: %s", source, reason, message)
         with self._store.write() as connection:
             status = self._status(connection, source)
-            sources.save(
-                connection,
-                replace(status, up=False, last_attempt=started, duration=seconds, reason=reason, message=message),
-            )
+            failed = replace(status, up=False, last_attempt=started, reason=reason, message=message)
+            sources.save(connection, failed if seconds is None else replace(failed, duration=seconds))
             sources.count_error(connection, source, reason)
 
     def _count_error(self, source: str, reason: Reason) -> None:

@@ -95,24 +95,9 @@ class Stored(msgspec.Struct, omit_defaults=True):
     default_tax_rates: list[TaxRate] | None = None
 
 
-class Event(msgspec.Struct):
-    """Of an event only its id, its time and the object's id are read: the object in it is older than the truth.
-
-    https://docs.stripe.com/api/events/object
-    """
-
-    class Data(msgspec.Struct):
-        object: Reference
-
-    id: str
-    created: int
-    data: Data
-
-
 SUBSCRIPTION = msgspec.json.Decoder(Subscription)
 SUBSCRIPTIONS = msgspec.json.Decoder(Page[Subscription])
 ITEMS = msgspec.json.Decoder(Page[Item])
-EVENTS = msgspec.json.Decoder(Page[Event])
 
 
 def stored(subscription: Subscription, items: list[Item]) -> Stored:

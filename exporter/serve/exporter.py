@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -216,6 +217,7 @@ def _stripe_jobs(stripe: StripeSource) -> list[Job]:
     return [
         Job(stripe.ledger, interval, stripe.poll_ledger, stripe.stop),
         Job(stripe.subscriptions, interval, stripe.poll_subscriptions, stripe.stop),
+        *(Job(source, interval, partial(stripe.poll_list, source), stripe.stop) for source in stripe.lists),
     ]
 
 

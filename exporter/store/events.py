@@ -1,4 +1,4 @@
-"""Stripe events that have been acted upon, so that an overlap of two polls acts once."""
+"""Stripe events that a source has acted upon, so that an overlap of two polls acts once."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from sqlalchemy import Connection, delete, insert, select
 from exporter.store import schema
 
 
-def unseen_events(connection: Connection, account: str, ids: list[str]) -> set[str]:
-    """Those of ``ids`` that have not been acted upon."""
-    table = schema.stripe_event
+def unseen_events(connection: Connection, source: str, ids: list[str]) -> set[str]:
+    """Those of ``ids`` that the source has not acted upon."""
+    table = schema.event_seen
     seen: set[str] = set()
     for i in range(0, len(ids), 500):
-        query = select(table.c.id).where(table.c.account == account, table.c.id.in_(ids[i : i + 500]))
+        query = select(table.c.id).where(table.c.source == source, table.c.id.in_(ids[i : i + 500]))
         seen.update(connection.execute(query).scalars())
     return set(ids) - seen
 
 
-def remember_events(connection: Connection, account: str, events: Mapping[str, int], forget_before: int) -> None:
+def remember_events(connection: Connection, source: str, events: Mapping[str, int], forget_before: int) -> None:
     """Note ``{event id: created}`` as acted upon, and forget those that no poll will show again."""
-    table = schema.stripe_event
+    table = schema.event_seen
     if events:
         connection.execute(
-            insert(table), [{"account": account, "id": id_, "created": created} for id_, created in events.items()]
+            insert(table), [{"source": source, "id": id_, "created": created} for id_, created in events.items()]
         )
-    connection.execute(delete(table).where(table.c.account == account, table.c.created < forget_before))
+    connection.execute(delete(table).where(table.c.source == source, table.c.created < forget_before))

@@ -22,6 +22,8 @@ def _to_2(connection: Connection) -> None:
             definition = CreateColumn(column).compile(dialect=connection.dialect)
             connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
     schema.metadata.create_all(connection)
+    # Events are now seen by source. What is forgotten here is asked for once more.
+    connection.execute(text("DROP TABLE IF EXISTS stripe_event"))
 
 
 STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}

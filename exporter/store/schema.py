@@ -6,7 +6,7 @@ Three kinds of table:
 - *totals*, made from facts in the same transaction: ``ledger_total``, ``ledger_sum``, ``mrr_item``, ``usage_bucket``,
   ``usage_day``, ``usage_segment``, ``active_user``, ``usage_revision``, ``usage_counter``, ``usage_booked``;
 - *the exporter's memory of itself*: ``meta``, ``lease``, ``account``, ``cursor``, ``backfill_slice``,
-  ``source_status``, ``source_error``, ``stripe_request``, ``audit``.
+  ``source_status``, ``source_error``, ``stripe_request``, ``event_seen``, ``audit``.
 
 No name, no e-mail, no card, no secret is ever stored.
 """
@@ -241,13 +241,13 @@ mrr_item = Table(
 )
 Index("mrr_item_valid_until", mrr_item.c.account, mrr_item.c.valid_until)
 
-stripe_event = Table(
-    "stripe_event",
+event_seen = Table(
+    "event_seen",
     metadata,
-    Column("account", String, nullable=False),
-    Column("id", String, nullable=False),
+    Column("source", String, nullable=False),  # each source that follows the feed has a cursor of its own
+    Column("id", String, nullable=False),  # evt_…
     Column("created", BigInteger, nullable=False),
-    PrimaryKeyConstraint("account", "id"),
+    PrimaryKeyConstraint("source", "id"),
 )
 
 # --- usage -----------------------------------------------------------------------------------------------------------
