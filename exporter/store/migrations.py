@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, Index, Table, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn
 
 from exporter.errors import StateError
-from exporter.store import schema
+from exporter.store import schema, schema_invoices  # noqa: F401  # so that create_all knows the tables
 
 ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
 """Columns that tables of version 1 have got in version 2; they may be null, or have a server default."""
+
+LATER: tuple[Index, ...] = (schema.balance_transaction_intent,)
+"""Indexes that tables of version 1 have got in version 2."""
 
 
 def _to_2(connection: Connection) -> None:
@@ -22,6 +25,8 @@ def _to_2(connection: Connection) -> None:
             definition = CreateColumn(column).compile(dialect=connection.dialect)
             connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
     schema.metadata.create_all(connection)
+    for index in LATER:
+        index.create(connection, checkfirst=True)
     # Events are now seen by source. What is forgotten here is asked for once more.
     connection.execute(text("DROP TABLE IF EXISTS stripe_event"))
 

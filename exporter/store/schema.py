@@ -158,6 +158,10 @@ balance_transaction = Table(
 )
 Index("balance_transaction_created", balance_transaction.c.account, balance_transaction.c.created)
 Index("balance_transaction_charge", balance_transaction.c.account, balance_transaction.c.charge_id)
+balance_transaction_intent = Index(
+    "balance_transaction_intent", balance_transaction.c.account, balance_transaction.c.payment_intent_id
+)
+"""Invoices name what they were paid by as payment intents."""
 
 ledger_total = Table(
     "ledger_total",
