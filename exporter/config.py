@@ -124,6 +124,9 @@ class MrrRules(Document):
 
     cancel_at_period_end: Literal["at_cancellation", "at_period_end"] = "at_cancellation"
     paused_collection: Literal["include", "exclude"] = "include"
+    counts_from: Literal["start", "first_payment"] = "start"
+    recurring_discounts: Literal["ignore", "subtract"] = "ignore"
+    one_time_discounts: Literal["ignore", "subtract"] = "ignore"
     day_factor: Factor = Fraction(365, 12)
     week_factor: Factor = Fraction(52, 12)
 

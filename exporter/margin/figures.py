@@ -27,13 +27,14 @@ BASES = ("cash", "mrr")
 @dataclass(frozen=True)
 class Mrr:
     """Monthly recurring revenue. ``by_product``, ``past_due`` and ``with_tax`` (the part that includes tax at a rate
-    that nobody says) in minor units of their own currency; ``excluded`` items by reason; ``reporting`` in major units
-    of the reporting currency, None while a currency has no rate today."""
+    that nobody says) in minor units of their own currency; ``excluded`` items by reason and ``noted`` ones by note;
+    ``reporting`` in major units of the reporting currency, None while a currency has no rate today."""
 
     by_product: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     past_due: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     with_tax: Mapping[tuple[str, str], int] = field(default_factory=dict)
     excluded: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    noted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     missing_fx: frozenset[str] = frozenset()
     reporting: Decimal | None = None
 
@@ -151,6 +152,7 @@ def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
     past_due: dict[tuple[str, str, str], int] = {}
     with_tax: dict[tuple[str, str], int] = {}
     excluded: dict[tuple[str, str], int] = {}
+    noted: dict[tuple[str, str], int] = {}
     by_currency: dict[str, int] = {}
     for item in ledger.mrr:
         if item.excluded is not None:
@@ -161,9 +163,12 @@ def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
         by_product[key] = by_product.get(key, 0) + item.mrr
         if item.status == "past_due":
             past_due[key] = past_due.get(key, 0) + item.mrr
-        if item.note == "includes_tax" and item.mrr:
-            held = (item.account, item.currency)
-            with_tax[held] = with_tax.get(held, 0) + item.mrr
+        for note in item.note.split(",") if item.note else ():
+            said = (item.account, note)
+            noted[said] = noted.get(said, 0) + item.items
+            if note == "includes_tax" and item.mrr:
+                held = (item.account, item.currency)
+                with_tax[held] = with_tax.get(held, 0) + item.mrr
         by_currency[item.currency] = by_currency.get(item.currency, 0) + item.mrr
     today = day_of(at, settings.zone)
     rates = {currency: settings.fx.rate(currency, today) for currency in by_currency}
@@ -173,7 +178,7 @@ def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
         reporting = Decimal(0)
         for currency, amount in by_currency.items():
             reporting += _to_minor(major(amount, currency) * (rates[currency] or 0), settings)
-    return Mrr(by_product, past_due, with_tax, excluded, missing, reporting)
+    return Mrr(by_product, past_due, with_tax, excluded, noted, missing, reporting)
 
 
 def _to_minor(amount: Decimal, settings: Settings) -> Decimal:

@@ -111,8 +111,12 @@ gauge margin_mrr_tax_inclusive_amount{account,currency}
     per month: MRR is too high by that tax. Absent when there is none. @subscriptions
 
 gauge margin_mrr_excluded_subscriptions{account,reason}
-    Subscriptions whose price cannot be valued yet and counts as 0, by reason. While above 0, MRR is at least what is
-    shown. @subscriptions
+    Subscription items whose MRR is not known and counts as 0, by reason (docs/mrr.md). While above 0, MRR is at least
+    what is shown. @subscriptions
+
+gauge margin_mrr_noted_subscriptions{account,note}
+    Subscription items whose MRR counts but is worth a look, by note (docs/mrr.md): a coupon without an amount in the
+    subscription's currency, tax inside at an unknown rate, a trial offer that is over. @subscriptions
 
 gauge margin_subscriptions{account,status}
     Subscriptions now, by Stripe's status. @subscriptions

@@ -69,6 +69,8 @@ def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
         yield _money("margin_mrr_tax_inclusive_amount", held, amount, held[1])
     for (account, reason), items in mrr.excluded.items():
         yield Sample("margin_mrr_excluded_subscriptions", (account, reason), float(items))
+    for (account, note), items in mrr.noted.items():
+        yield Sample("margin_mrr_noted_subscriptions", (account, note), float(items))
     if mrr.reporting is not None:
         yield _decimal("margin_mrr_reporting_amount", (currency,), mrr.reporting)
         yield _decimal("margin_arr_amount", (currency,), mrr.reporting * 12)

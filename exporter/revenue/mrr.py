@@ -1,142 +1,175 @@
 """Monthly recurring revenue of a subscription: a pure function of the subscription, the time and the rules.
 
 What Stripe counts: https://docs.stripe.com/billing/subscriptions/analytics. Active and past-due subscriptions at their
-run-rate, without trials, metered prices, one-off items, tax and proration. Each item is exact until it is rounded to
-minor units, half up, and only then summed, because Stripe's own change events carry one integer per item
-(https://docs.stripe.com/data/query-billing-data).
+run-rate, without trials, metered prices, one-off items, tax and proration. The order of steps, per item:
+
+1. ``mrr_status``: does the subscription count now?
+2. ``mrr_item``, ``mrr_price``: what does one invoice charge for the item?
+3. ``mrr_discounts``: what do its own discounts, then the subscription's, take off that invoice? (``mrr_cycle`` and
+   ``mrr_invoice``: which other items are on it?)
+4. divided by the months of its interval, and ``mrr_tax``: without the tax that the amount includes;
+5. rounded to minor units, half up, and only then summed, because Stripe's own change events carry one integer per item
+   (https://docs.stripe.com/data/query-billing-data).
+
+``value_of`` keeps every step, so that ``explain`` prints the very computation that the figures come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final, Literal
 
 from exporter.config import MrrRules
 from exporter.money import round_half_up
+from exporter.revenue.mrr_discounts import Discount, read_discount
+from exporter.revenue.mrr_invoice import Cycle, OnInvoice
+from exporter.revenue.mrr_item import Charged, charged, uncounted
+from exporter.revenue.mrr_price import ZERO, Object
+from exporter.revenue.mrr_status import Status, earliest, status_of
+from exporter.revenue.mrr_tax import Tax, inclusive_tax
+from exporter.revenue.mrr_unknown import Unknown
 from exporter.store.subscriptions import ItemMrr
 
-MRR_VERSION = 1
-"""Raised when a rule of this page changes: what is stored is then recomputed at the first poll."""
+MRR_VERSION: Final = 2
+"""Raised when a rule of these pages changes: what is stored is then recomputed at the first poll."""
 
-COUNTED = frozenset({"active", "past_due"})
-"""Statuses with MRR. Trials, unpaid, paused, incomplete and canceled subscriptions have none."""
+NOTES: Final = ("discount_currency", "includes_tax", "trial_offer_ended")
+"""What ``ItemMrr.note`` may say, several of them joined by commas."""
 
-Object = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class ItemValue:
+    """How the figure of one item came about: each step in the order it was taken, empty from where it ended."""
+
+    of: Charged
+    unknown: Unknown | None = None
+    invoices: tuple[OnInvoice, ...] = ()
+    net: Fraction = ZERO  # minor units of an average invoice, after discounts
+    tax: Tax | None = None
+    exact: Fraction = ZERO  # minor units a month
+    mrr: int = 0  # the same, rounded
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """How the figures of one subscription came about at ``at``."""
+
+    at: int
+    currency: str
+    status: Status
+    shared: tuple[Discount, ...]  # the subscription's discounts, or its customer's
+    shared_of: Literal["subscription", "customer"]
+    items: tuple[ItemValue, ...]
+    until: int | None  # when time alone may change a figure
+    rules: tuple[str, ...]  # the rules of MrrRules that had a say
 
 
 def mrr_of(subscription: Object, at: int, rules: MrrRules) -> tuple[ItemMrr, ...]:
     """MRR of each item at ``at`` (epoch seconds), in minor units per month.
 
-    ``subscription`` is what ``revenue.subscriptions`` stores. An item that needs a rule which is not here yet says so
-    in ``excluded`` and counts 0; nothing is valued by guess.
+    ``subscription`` is what ``revenue.subscriptions`` stores. An item whose figure is not known says why in
+    ``excluded`` and counts 0; nothing is valued by guess.
     """
-    counts, valid_until = _counts(subscription, at, rules)
-    return tuple(_item(subscription, item, counts, valid_until, rules) for item in subscription.get("items", ()))
-
-
-def _counts(subscription: Object, at: int, rules: MrrRules) -> tuple[bool, int | None]:
-    """Whether the subscription has MRR now, and when time alone changes that."""
-    if subscription["status"] not in COUNTED:
-        return False, None
-    ends = _ends(subscription)
-    # Stripe takes the MRR away when the cancellation is asked for, unless the account chose the period's end:
-    # https://support.stripe.com/questions/impact-of-subscription-cancellations-on-mrr
-    if ends is not None and (rules.cancel_at_period_end == "at_cancellation" or at >= ends):
-        return False, None
-    pause = subscription.get("pause_collection")
-    if pause and rules.paused_collection == "exclude":
-        resumes = pause.get("resumes_at")
-        if resumes is None or at < resumes:
-            return False, resumes if ends is None or resumes is None else min(resumes, ends)
-    return True, ends
-
-
-def _ends(subscription: Object) -> int | None:
-    """When a subscription that is set to end does, or None for one that goes on."""
-    if subscription.get("cancel_at") is not None:
-        return int(subscription["cancel_at"])
-    if not subscription.get("cancel_at_period_end"):
-        return None
-    periods = [item["current_period_end"] for item in subscription.get("items", ()) if item.get("current_period_end")]
-    # Without a known end the status is what ends it.
-    return max(periods, default=_NEVER)
-
-
-_NEVER = 2**62
-
-
-def _item(subscription: Object, item: Object, counts: bool, valid_until: int | None, rules: MrrRules) -> ItemMrr:
-    price: Object = item["price"]
-    currency = str(subscription.get("currency") or price["currency"])
-    until = None if valid_until == _NEVER else valid_until
-
-    def is_worth(mrr: int = 0, excluded: str | None = None, note: str | None = None) -> ItemMrr:
-        return ItemMrr(item["id"], price.get("product") or "", currency, mrr, excluded, note, until)
-
-    recurring = price.get("recurring")
-    if not counts or recurring is None or recurring.get("usage_type") == "metered":
-        return is_worth()
-    quantity = _quantity(item, price)
-    if quantity == 0:
-        return is_worth()
-    if subscription.get("discounts") or item.get("discounts"):
-        return is_worth(excluded="discount")
-    if price.get("billing_scheme", "per_unit") != "per_unit":
-        return is_worth(excluded="tiers")
-    amount = _unit_amount(price, currency)
-    if amount is None:
-        return is_worth(excluded="no_amount" if price["currency"] == currency else "currency_options")
-    months = _months(recurring, rules)
-    if months is None:
-        return is_worth(excluded="interval")
-    tax, note = _inclusive_tax(subscription, item, price)
-    return is_worth(round_half_up(amount * quantity / months / (1 + tax)), note=note)
-
-
-def _quantity(item: Object, price: Object) -> int:
-    """Units billed. A licensed item without a quantity is one unit."""
-    quantity = 1 if item.get("quantity") is None else int(item["quantity"])
-    transform = price.get("transform_quantity")
-    if not transform:
-        return quantity
-    whole, rest = divmod(quantity, int(transform["divide_by"]))
-    return whole + (rest > 0 and transform["round"] == "up")
-
-
-def _unit_amount(price: Object, currency: str) -> Fraction | None:
-    """Minor units per unit, in the subscription's currency; None where the price object does not say."""
-    if price["currency"] != currency:
-        price = (price.get("currency_options") or {}).get(currency) or {}
-    exact = price.get("unit_amount_decimal")
-    if exact is not None:
-        return Fraction(Decimal(str(exact)))
-    whole = price.get("unit_amount")
-    return None if whole is None else Fraction(int(whole))
-
-
-def _months(recurring: Object, rules: MrrRules) -> Fraction | None:
-    """Months of one billing interval. Stripe documents month and year; day and week are factors of the rules."""
-    per_interval = {
-        "month": Fraction(1),
-        "year": Fraction(12),
-        "week": 1 / rules.week_factor,
-        "day": 1 / rules.day_factor,
-    }.get(recurring["interval"])
-    return None if per_interval is None else per_interval * int(recurring.get("interval_count") or 1)
-
-
-def _inclusive_tax(subscription: Object, item: Object, price: Object) -> tuple[Fraction, str | None]:
-    """The share of tax that the amount includes, and a note where it includes some but nobody says how much.
-
-    Tax rates stand on the item, else on the subscription; Stripe Tax's own rate is on neither:
-    https://docs.stripe.com/billing/taxes/tax-rates
-    """
-    rates = item.get("tax_rates") or subscription.get("default_tax_rates") or ()
-    inclusive = sum(
-        (Fraction(Decimal(str(rate["percentage"]))) for rate in rates if rate.get("inclusive")), Fraction(0)
+    value = value_of(subscription, at, rules)
+    return tuple(
+        ItemMrr(
+            item.of.id,
+            item.of.product,
+            value.currency,
+            item.mrr,
+            item.unknown.reason if item.unknown else None,
+            ",".join(item.notes) or None,
+            value.until,
+        )
+        for item in value.items
     )
-    if inclusive:
-        return inclusive / 100, None
-    return Fraction(0), "includes_tax" if price.get("tax_behavior") == "inclusive" else None
+
+
+def value_of(subscription: Object, at: int, rules: MrrRules) -> Valuation:
+    """The figures of ``mrr_of`` with every step that led to them."""
+    items: Sequence[Object] = subscription.get("items", ())
+    currency = str(subscription.get("currency") or (items[0]["price"]["currency"] if items else "")).lower()
+    status, unknown = _status(subscription, at, rules)
+    if not status.counts:
+        values = tuple(ItemValue(of, of.unknown) for of in (uncounted(item, unknown) for item in items))
+        return Valuation(at, currency, status, (), "subscription", values, status.until, status.rules)
+    shared, shared_of, changes = _shared(subscription, currency, at, rules)
+    charges = [charged(item, currency, at, rules) for item in items]
+    # Numbered by id, so that shares do not depend on the order in which Stripe lists the items.
+    order = sorted(range(len(charges)), key=lambda place: (charges[place].id, place))
+    cycle = Cycle({number: charges[place] for number, place in enumerate(order)}, shared)
+    values_by_place = {
+        place: _value(charges[place], number, cycle, shared, subscription) for number, place in enumerate(order)
+    }
+    own = [discount for item in charges for discount in item.discounts]
+    until = earliest([status.until, *changes, *_times(own), *(item.trial_end for item in charges)], at)
+    asked = [*status.rules, *(d.rule for d in (*own, *shared) if d.rule and d.skipped != "ended")]
+    asked += [f"{item.interval}_factor" for item in charges if item.charge and item.interval in ("day", "week")]
+    values = tuple(values_by_place[place] for place in range(len(charges)))
+    return Valuation(at, currency, status, shared, shared_of, values, until, tuple(dict.fromkeys(asked)))
+
+
+def _status(subscription: Object, at: int, rules: MrrRules) -> tuple[Status, Unknown | None]:
+    try:
+        return status_of(subscription, at, rules), None
+    except Unknown as unknown:
+        return Status(False, "first_payment", rules=("counts_from",)), unknown
+
+
+def _value(of: Charged, number: int, cycle: Cycle, shared: Sequence[Discount], subscription: Object) -> ItemValue:
+    """Steps 3 to 5 of one item."""
+    if of.charge is None:
+        return ItemValue(of, of.unknown)
+    if not of.charge.amount:
+        return ItemValue(of)
+    notes = {"trial_offer_ended"} if of.transition_unread else set()
+    if any(d.skipped == "currency" and d.concerns(of.product) for d in (*of.discounts, *shared)):
+        notes.add("discount_currency")
+    try:
+        invoices = cycle.of(number)
+    except Unknown as unknown:
+        return ItemValue(of, unknown, notes=tuple(sorted(notes)))
+    net = sum((invoice.net * invoice.share for invoice in invoices), ZERO)
+    tax = inclusive_tax(subscription, of.item, of.tax_behavior)
+    if not tax.known:
+        notes.add("includes_tax")
+    exact = net / of.months / (1 + tax.share)
+    return ItemValue(of, None, invoices, net, tax, exact, round_half_up(exact), tuple(sorted(notes)))
+
+
+def _shared(
+    subscription: Object, currency: str, at: int, rules: MrrRules
+) -> tuple[tuple[Discount, ...], Literal["subscription", "customer"], list[int | None]]:
+    """The discounts of the whole subscription, whose they are, and the times at which they change.
+
+    The customer's own discount counts only while the subscription has none:
+    https://docs.stripe.com/billing/subscriptions/coupons
+    """
+    listed = subscription.get("discounts") or _as_list(subscription.get("discount"))
+    own = tuple(read_discount(raw, currency, at, rules) for raw in listed)
+    customers = _as_list(subscription.get("customer_discount"))
+    standing = [discount for discount in own if discount.skipped != "ended"]
+    if standing or not customers:
+        changes = _times(own)
+        if customers:
+            changes += [discount.end for discount in standing]
+        return own, "subscription", changes
+    found = tuple(read_discount(raw, currency, at, rules) for raw in customers)
+    return found, "customer", _times(found)
+
+
+def _as_list(raw: Any) -> list[Any]:
+    return [] if raw is None else [raw]
+
+
+def _times(discounts: Sequence[Discount]) -> list[int | None]:
+    """When they begin and end to count; those that a rule leaves out never do."""
+    return [
+        time
+        for discount in discounts
+        if discount.skipped not in ("ended", "one_time", "recurring")
+        for time in (discount.start, discount.end)
+    ]

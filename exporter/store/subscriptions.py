@@ -31,7 +31,7 @@ class ItemMrr(NamedTuple):
     currency: str
     mrr: int
     excluded: str | None = None  # why the figure is not known; then ``mrr`` is 0
-    note: str | None = None  # what is known to be inexact: "includes_tax"
+    note: str | None = None  # what is worth a look, joined by commas, such as "discount_currency,includes_tax"
     valid_until: int | None = None  # epoch seconds at which time alone may change the figure
 
 
