@@ -1,4 +1,4 @@
-"""One item up to its charge: which price counts now, what an invoice charges, and which discounts are the item's own."""
+"""One item up to its charge: which price counts now, what an invoice charges, and which discounts are its own."""
 
 from __future__ import annotations
 
