@@ -306,8 +306,8 @@ def test_nothing_personal_is_stored(stripe: Account) -> None:
     with stripe.store.read() as connection:
         (text,) = connection.exec_driver_sql("SELECT object FROM subscription").scalars()
     assert set(json.loads(text)) <= {
-        "status", "items", "currency", "cancel_at", "cancel_at_period_end", "pause_collection", "trial_end",
-        "discounts", "default_tax_rates",
+        "status", "items", "currency", "cancel_at", "cancel_at_period_end", "pause_collection", "discounts",
+        "default_tax_rates", "start_date", "trial_start", "trial_end", "canceled_at", "ended_at",
     }  # fmt: skip
     assert "@" not in text
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from exporter.config import Settings
 from exporter.revenue.allowance import Allowance, read_allowance, request_counts
-from exporter.store import ledger, sources, subscriptions, usage
+from exporter.store import ledger, movements, sources, subscriptions, usage
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Standing:
     inconsistent_rows: Mapping[str, int]
     subscriptions: Mapping[tuple[str, str], int]
     subscribers: Mapping[str, int]
+    baselines: Mapping[str, int]
+    flows: Sequence[movements.Flow]
+    subscriber_flows: Sequence[movements.SubscriberFlow]
     requests: Mapping[tuple[str, str, str], int]
     allowance: Mapping[str, Allowance]
     usage_counters: Sequence[usage.UsageCounter]
@@ -49,6 +52,9 @@ class Standing:
 
 def read_standing(connection: Connection, settings: Settings, at: int) -> Standing:
     """Read it in the caller's transaction, so that it agrees with the windows read there."""
+    accounts = [account.name for account in settings.accounts]
+    subscriber_flows = [flow for name in accounts for flow in movements.subscriber_flows(connection, name)]
+    begun = {name: movements.baseline_at(connection, name) for name in accounts}
     return Standing(
         status=sources.statuses(connection),
         errors=sources.errors(connection),
@@ -57,7 +63,10 @@ def read_standing(connection: Connection, settings: Settings, at: int) -> Standi
         last_transaction=ledger.last_transaction(connection),
         inconsistent_rows=ledger.inconsistent_rows(connection),
         subscriptions=subscriptions.subscription_counts(connection),
-        subscribers=subscriptions.subscriber_counts(connection),
+        subscribers={flow.account: flow.subscribers for flow in subscriber_flows if not flow.product},
+        baselines={name: at for name, at in begun.items() if at is not None},
+        flows=[flow for name in accounts for flow in movements.flows(connection, name)],
+        subscriber_flows=subscriber_flows,
         requests=request_counts(connection),
         allowance=read_allowance(connection, at),
         usage_counters=usage.usage_counters(connection),

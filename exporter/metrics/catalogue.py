@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from exporter.metrics import health_text
+
 Type = Literal["gauge", "counter", "info"]
 
 WINDOWS = ("today", "yesterday", "24h", "7d", "30d", "mtd", "prev_month")
@@ -126,7 +128,9 @@ gauge margin_subscribers{account}
 
 gauge margin_trials{account}
     Subscriptions in trial now. @subscriptions
+"""
 
+_TEXT_ON = """
 # Cost
 From the usage log and the price book.
 
@@ -324,7 +328,7 @@ def _parse(text: str) -> tuple[dict[str, Metric], dict[str, str]]:
     return metrics, sections
 
 
-METRICS, SECTIONS = _parse(_TEXT)
+METRICS, SECTIONS = _parse(_TEXT + health_text.TEXT + _TEXT_ON)
 """All metrics by name, in the order of the docs page; introductions by section."""
 
 

@@ -18,9 +18,11 @@ from sqlalchemy import Connection, update
 from exporter.clock import Clock
 from exporter.config import STRIPE, AccountSettings, MrrRules
 from exporter.errors import LeaseLost, Reason, SourceError
+from exporter.movement import Cause
 from exporter.revenue.account import verify_account
 from exporter.revenue.allowance import SPAN, allowance_of
 from exporter.revenue.balance import check_drift
+from exporter.revenue.baseline import settle_baseline
 from exporter.revenue.client import Stopped, StripeReader
 from exporter.revenue.events import EventFeed, Handler
 from exporter.revenue.ledger import LedgerPoll
@@ -153,6 +155,7 @@ class StripeSource:
                 break
         if isinstance(own, Exception):
             raise own
+        settle_baseline(self._store, self._account.name, self._rules, int(self._clock.now()))
         return _Outcome(own)
 
     def _settle(self, source: str, outcome: float | Exception) -> None:
@@ -181,22 +184,22 @@ class StripeSource:
                 return 0
         with self._store.write() as connection:
             changed = get_cursor(connection, self.subscriptions, "mrr_rules") != rules
-            batches = (
-                list(stored_subscriptions(connection, account))
-                if changed
-                else [due_subscriptions(connection, account, at)]
-            )
-            for batch in batches:
-                self._recompute(connection, batch, at)
+            count = 0
+            if changed:
+                for batch in stored_subscriptions(connection, account):
+                    self._recompute(connection, batch, at, "rules")
+                    count += len(batch)
+            elif due := due_subscriptions(connection, account, at):
+                self._recompute(connection, due, at, "observed")
+                count = len(due)
             set_cursor(connection, self.subscriptions, "mrr_rules", rules)
-        count = sum(map(len, batches))
         if count:
             log.info("MRR recomputed account=%s subscriptions=%d rules_changed=%s", account, count, changed)
         return count
 
-    def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int) -> None:
+    def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int, cause: Cause) -> None:
         items = [(row, mrr_of(as_mapping(row.object), at, self._rules)) for row in batch]
-        replace_items(connection, self._account.name, items)
+        replace_items(connection, self._account.name, items, at, cause)
 
     # --- the tick ---
 

@@ -55,6 +55,7 @@ class Item(msgspec.Struct, omit_defaults=True):
     quantity: int | None = None
     discounts: list[str | Reference] = []
     tax_rates: list[TaxRate] | None = None
+    current_period_start: int | None = None
     current_period_end: int | None = None
 
 
@@ -76,7 +77,11 @@ class Subscription(msgspec.Struct, omit_defaults=True):
     cancel_at: int | None = None
     cancel_at_period_end: bool = False
     pause_collection: Pause | None = None
+    start_date: int | None = None
+    trial_start: int | None = None
     trial_end: int | None = None
+    canceled_at: int | None = None
+    ended_at: int | None = None
     discounts: list[str | Reference] = []
     default_tax_rates: list[TaxRate] | None = None
 
@@ -90,7 +95,11 @@ class Stored(msgspec.Struct, omit_defaults=True):
     cancel_at: int | None = None
     cancel_at_period_end: bool = False
     pause_collection: Pause | None = None
+    start_date: int | None = None
+    trial_start: int | None = None
     trial_end: int | None = None
+    canceled_at: int | None = None
+    ended_at: int | None = None
     discounts: list[str] = []
     default_tax_rates: list[TaxRate] | None = None
 
@@ -112,7 +121,11 @@ def stored(subscription: Subscription, items: list[Item]) -> Stored:
         cancel_at=subscription.cancel_at,
         cancel_at_period_end=subscription.cancel_at_period_end,
         pause_collection=subscription.pause_collection,
+        start_date=subscription.start_date,
+        trial_start=subscription.trial_start,
         trial_end=subscription.trial_end,
+        canceled_at=subscription.canceled_at,
+        ended_at=subscription.ended_at,
         discounts=[id_of(discount) or "" for discount in subscription.discounts],
         default_tax_rates=subscription.default_tax_rates,
     )

@@ -136,7 +136,7 @@ class SubscriptionChanges:
 
     def _listed(self, connection: Connection) -> None:
         began = self._number(connection, "list_began") or 0
-        gone = remove_unread(connection, self._reader.account.name, began)
+        gone = remove_unread(connection, self._reader.account.name, began, int(self._reader.clock.now()))
         if gone:
             log.info("subscriptions vanished account=%s rows=%d", self._reader.account.name, gone)
         self._set(connection, listed_at=began)
@@ -152,7 +152,7 @@ class SubscriptionChanges:
 
         def write(connection: Connection) -> None:
             self._listing.store(connection, [row for row in rows if row is not None])
-            remove_subscriptions(connection, self._reader.account.name, gone)
+            remove_subscriptions(connection, self._reader.account.name, gone, int(self._reader.clock.now()))
 
         return write
 

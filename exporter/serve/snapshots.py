@@ -17,6 +17,7 @@ from exporter.margin.standing import Standing, read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
 from exporter.metrics.exposition import Snapshot, render
+from exporter.metrics.health_samples import movement_samples
 from exporter.metrics.samples import fx_samples, mrr_samples, standing_samples, usage_samples, window_samples
 from exporter.serve.configuration import Loaded
 from exporter.store.database import Store
@@ -59,6 +60,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     if view.mrr is not None:
         samples += mrr_samples(view.mrr, currency)
     samples += standing_samples(view.standing, view.ledger)
+    samples += movement_samples(view.standing, view.ledger)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)
     return samples

@@ -9,12 +9,16 @@ from sqlalchemy import Column, Connection, Index, Table, insert, inspect, select
 from sqlalchemy.schema import CreateColumn
 
 from exporter.errors import StateError
-from exporter.store import schema, schema_invoices  # noqa: F401  # so that create_all knows the tables
+from exporter.store import (  # noqa: F401  # so that create_all knows the tables
+    schema,
+    schema_invoices,
+    schema_movements,
+)
 
 ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
 """Columns that tables of version 1 have got in version 2; they may be null, or have a server default."""
 
-LATER: tuple[Index, ...] = (schema.balance_transaction_intent,)
+LATER: tuple[Index, ...] = (schema.balance_transaction_intent, schema.mrr_item_customer)
 """Indexes that tables of version 1 have got in version 2."""
 
 
@@ -29,6 +33,8 @@ def _to_2(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
     # Events are now seen by source. What is forgotten here is asked for once more.
     connection.execute(text("DROP TABLE IF EXISTS stripe_event"))
+    # What is stored of a subscription has grown: each is read again.
+    connection.execute(text("UPDATE cursor SET value = '1' WHERE name = 'list_wanted'"))
 
 
 STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}

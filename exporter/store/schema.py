@@ -4,7 +4,8 @@ Three kinds of table:
 
 - *facts*, written once from a source: ``balance_transaction``, ``subscription``, ``usage_key``;
 - *totals*, made from facts in the same transaction: ``ledger_total``, ``ledger_sum``, ``mrr_item``, ``usage_bucket``,
-  ``usage_day``, ``usage_segment``, ``active_user``, ``usage_revision``, ``usage_counter``, ``usage_booked``;
+  ``usage_day``, ``usage_segment``, ``active_user``, ``usage_revision``, ``usage_counter``, ``usage_booked``, and those
+  of ``schema_movements``;
 - *the exporter's memory of itself*: ``meta``, ``lease``, ``account``, ``cursor``, ``backfill_slice``,
   ``source_status``, ``source_error``, ``stripe_request``, ``event_seen``, ``audit``.
 
@@ -233,7 +234,7 @@ mrr_item = Table(
     Column("account", String, nullable=False),
     Column("subscription_id", String, nullable=False),
     Column("item_id", String, nullable=False),
-    Column("customer_id", String, nullable=True),
+    Column("customer_id", String, nullable=True),  # who pays: the customer, or the subscription's own id without one
     Column("product", String, nullable=False),  # prod_…
     Column("currency", String, nullable=False),
     Column("status", String, nullable=False),  # of the subscription
@@ -244,6 +245,7 @@ mrr_item = Table(
     PrimaryKeyConstraint("account", "subscription_id", "item_id"),
 )
 Index("mrr_item_valid_until", mrr_item.c.account, mrr_item.c.valid_until)
+mrr_item_customer = Index("mrr_item_customer", mrr_item.c.account, mrr_item.c.customer_id)
 
 event_seen = Table(
     "event_seen",

@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from exporter.movement import Cause
 from exporter.store import schema
+from exporter.store.movements import customers_of, moving
+from exporter.store.trials import forget_trials, save_trials
 
 
 class Subscription(NamedTuple):
@@ -49,9 +52,16 @@ class MrrTotal(NamedTuple):
 
 
 def save_subscriptions(
-    connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]], read_at: int
+    connection: Connection,
+    account: str,
+    rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]],
+    read_at: int,
+    cause: Cause = "observed",
 ) -> int:
-    """Replace these subscriptions and their items; return how many were new or had changed."""
+    """Replace these subscriptions and their items, with the movements that come of it.
+
+    Returns how many were new or had changed.
+    """
     if not rows:
         return 0
     table = schema.subscription
@@ -60,25 +70,45 @@ def save_subscriptions(
     for some in _batches(ids):
         found = select(table.c.id, table.c.object).where(table.c.account == account, table.c.id.in_(some))
         before.update((row.id, row.object) for row in connection.execute(found))
-    remove_subscriptions(connection, account, ids)
-    connection.execute(insert(table), [{"account": account, **row._asdict(), "read_at": read_at} for row, _ in rows])
-    _insert_items(connection, account, rows)
+    payers = customers_of(connection, account, ids).union(payer(row) for row, _ in rows)
+    with moving(connection, account, payers, cause, read_at):
+        _delete(connection, account, ids)
+        connection.execute(
+            insert(table), [{"account": account, **row._asdict(), "read_at": read_at} for row, _ in rows]
+        )
+        _insert_items(connection, account, rows)
+        save_trials(connection, account, ((row.id, row.object) for row, _ in rows))
     return sum(before.get(subscription.id) != subscription.object for subscription, _ in rows)
 
 
-def remove_subscriptions(connection: Connection, account: str, ids: Iterable[str]) -> None:
-    """Forget these subscriptions and their items."""
-    for some in _batches(list(ids)):
+def payer(subscription: Subscription) -> str:
+    """Who the MRR of a subscription is of: its customer, or, should it name none, itself."""
+    return subscription.customer_id or subscription.id
+
+
+def remove_subscriptions(
+    connection: Connection, account: str, ids: Iterable[str], at: int, cause: Cause = "observed"
+) -> None:
+    """Forget these subscriptions and their items, with the movements that come of it, seen at ``at``."""
+    gone = list(ids)
+    if gone:
+        with moving(connection, account, customers_of(connection, account, gone), cause, at):
+            _delete(connection, account, gone)
+
+
+def _delete(connection: Connection, account: str, ids: list[str]) -> None:
+    for some in _batches(ids):
+        forget_trials(connection, account, some)
         for table, column in ((schema.mrr_item, "subscription_id"), (schema.subscription, "id")):
             connection.execute(delete(table).where(table.c.account == account, table.c[column].in_(some)))
 
 
-def remove_unread(connection: Connection, account: str, since: int) -> int:
-    """Forget the subscriptions that no read has shown since ``since``; return how many."""
+def remove_unread(connection: Connection, account: str, since: int, at: int, cause: Cause = "observed") -> int:
+    """Forget the subscriptions that no read has shown since ``since``, as seen at ``at``; return how many."""
     table = schema.subscription
     query = select(table.c.id).where(table.c.account == account, table.c.read_at < since)
     gone = list(connection.execute(query).scalars())
-    remove_subscriptions(connection, account, gone)
+    remove_subscriptions(connection, account, gone, at, cause)
     return len(gone)
 
 
@@ -111,12 +141,24 @@ def due_subscriptions(connection: Connection, account: str, at: int) -> list[Sub
     return [Subscription(*row) for row in connection.execute(query)]
 
 
-def replace_items(connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]]) -> None:
-    """Replace the items of these stored subscriptions, after a change of rules or the passing of time."""
+def replace_items(
+    connection: Connection,
+    account: str,
+    rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]],
+    at: int,
+    cause: Cause = "observed",
+) -> None:
+    """Replace the items of these stored subscriptions, after a change of rules or the passing of time.
+
+    The movements that come of it are booked as seen at ``at``.
+    """
     items = schema.mrr_item
-    for some in _batches([subscription.id for subscription, _ in rows]):
-        connection.execute(delete(items).where(items.c.account == account, items.c.subscription_id.in_(some)))
-    _insert_items(connection, account, rows)
+    ids = [subscription.id for subscription, _ in rows]
+    payers = customers_of(connection, account, ids).union(payer(subscription) for subscription, _ in rows)
+    with moving(connection, account, payers, cause, at):
+        for some in _batches(ids):
+            connection.execute(delete(items).where(items.c.account == account, items.c.subscription_id.in_(some)))
+        _insert_items(connection, account, rows)
 
 
 def _insert_items(connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]]) -> None:
@@ -124,7 +166,7 @@ def _insert_items(connection: Connection, account: str, rows: Sequence[tuple[Sub
         {
             "account": account,
             "subscription_id": subscription.id,
-            "customer_id": subscription.customer_id,
+            "customer_id": payer(subscription),
             "status": subscription.status,
             **item._asdict(),
         }

@@ -1,0 +1,110 @@
+"""Movements of monthly recurring revenue: what one customer's change is called. Pure, without I/O.
+
+Definitions: https://docs.stripe.com/billing/subscriptions/analytics. A customer is compared with itself before and
+after, in each currency of its own: new, expansion, contraction, churn, reactivation. What changed only because it is
+now known better or counted by another rule is a restatement, and nobody's doing.
+
+For every change ``after = before + new + reactivation + expansion - contraction - churn + restatement_up -
+restatement_down`` holds per currency, to the minor unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
+
+Cause = Literal["observed", "rules", "drift"]
+"""Why a figure is written: Stripe says so (or time has come), the rules changed, or a mistake of ours was healed."""
+
+Movement = Literal["new", "expansion", "contraction", "churn", "reactivation", "restatement_up", "restatement_down"]
+MOVEMENTS: tuple[Movement, ...] = get_args(Movement)
+DOWN: frozenset[Movement] = frozenset({"contraction", "churn", "restatement_down"})
+"""Movements that are subtracted; amounts are always positive."""
+
+SubscriberMovement = Literal["new", "reactivation", "churn", "restatement_up", "restatement_down"]
+SUBSCRIBER_MOVEMENTS: tuple[SubscriberMovement, ...] = get_args(SubscriberMovement)
+
+
+class Holding(NamedTuple):
+    """One subscription item of a customer. ``mrr`` in minor units of ``currency`` per month, never negative;
+    ``unknown``: it cannot be valued, and ``mrr`` is 0."""
+
+    item: tuple[str, str]
+    product: str
+    currency: str
+    mrr: int
+    unknown: bool = False
+
+
+class Move(NamedTuple):
+    """One movement of a customer in one currency. ``amount`` > 0 in minor units per month; ``after``: the customer's
+    MRR in this currency when it had happened."""
+
+    currency: str
+    movement: Movement
+    amount: int
+    after: int
+
+
+def moves_of(before: Sequence[Holding], after: Sequence[Holding], ever: bool, cause: Cause) -> list[Move]:
+    """What happened to one customer between two states. ``ever``: it had MRR at some time before.
+
+    A customer with MRR in another currency is not gone, and not new: one who changes currency contracts in the one
+    and expands in the other. An item that cannot be valued makes nobody new or churned: what it is found to be worth,
+    or is no more, is restated.
+    """
+    active_before = any(item.mrr or item.unknown for item in before)
+    active_after = any(item.mrr or item.unknown for item in after)
+    unknown = {item.item for item in (*before, *after) if item.unknown}
+    moves: list[Move] = []
+    for currency in sorted({item.currency for item in (*before, *after)}):
+        was, is_ = (sum(item.mrr for item in state if item.currency == currency) for state in (before, after))
+        known_was, known_is = (
+            sum(item.mrr for item in state if item.currency == currency and item.item not in unknown)
+            for state in (before, after)
+        )
+        change = known_is - known_was if cause == "observed" else 0
+        reached = was + change
+        if change > 0:
+            entered: Movement = "reactivation" if ever else "new"
+            moves.append(Move(currency, "expansion" if was or active_before else entered, change, reached))
+        elif change < 0:
+            moves.append(Move(currency, "contraction" if reached or active_after else "churn", -change, reached))
+        if is_ > reached:
+            moves.append(Move(currency, "restatement_up", is_ - reached, is_))
+        elif is_ < reached:
+            moves.append(Move(currency, "restatement_down", reached - is_, is_))
+    return moves
+
+
+def subscriber_move(
+    before: Iterable[Holding], after: Iterable[Holding], moves: Iterable[Move]
+) -> SubscriberMovement | None:
+    """Whether the customer became or stopped being a subscriber (one with MRR above 0 in any currency), and how."""
+    was, is_ = any(item.mrr for item in before), any(item.mrr for item in after)
+    if was == is_:
+        return None
+    kinds = {move.movement for move in moves}
+    if is_:
+        return "new" if "new" in kinds else "reactivation" if "reactivation" in kinds else "restatement_up"
+    return "churn" if "churn" in kinds else "restatement_down"
+
+
+def product_moves(before: Sequence[Holding], after: Sequence[Holding], cause: Cause) -> dict[str, SubscriberMovement]:
+    """By product: whether the customer began to pay for it (``new``) or stopped (``churn``), as by a change of plan."""
+    moved: dict[str, SubscriberMovement] = {}
+    for product in sorted({item.product for item in (*before, *after)}):
+        was, is_ = (any(item.mrr for item in state if item.product == product) for state in (before, after))
+        if was == is_:
+            continue
+        restated = cause != "observed" or any(item.unknown for item in (*before, *after) if item.product == product)
+        if restated:
+            moved[product] = "restatement_up" if is_ else "restatement_down"
+        else:
+            moved[product] = "new" if is_ else "churn"
+    return moved
+
+
+def closing(sums: Mapping[str, int]) -> int:
+    """What a beginning and its movements come to: all of ``sums`` by movement, those that lead down subtracted."""
+    return sum(-amount if name in DOWN else amount for name, amount in sums.items())
