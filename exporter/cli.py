@@ -24,6 +24,7 @@ Revenue from Stripe minus the cost of AI providers, live and to the cent, as Pro
   margin-exporter demo     see it work on a simulated business; needs no key and no database
   margin-exporter check    is everything configured right? connects to Stripe and to the usage database
   margin-exporter serve    poll both and serve /metrics
+  margin-exporter explain  how one subscription's MRR came about, step by step
 """
 
 ENVIRONMENT = """\
@@ -64,9 +65,13 @@ def _log_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _file_flags(parser: argparse.ArgumentParser) -> None:
+    _config_flag(parser)
+    _flag(parser, "--pricing.file", "pricing.yaml: what providers charge", "pricing.yaml")
+
+
+def _config_flag(parser: argparse.ArgumentParser) -> None:
     found = "margin.yaml" if Path("margin.yaml").is_file() else ""
     _flag(parser, "--config.file", "margin.yaml: accounts, usage mapping, currencies, time zone", found)
-    _flag(parser, "--pricing.file", "pricing.yaml: what providers charge", "pricing.yaml")
 
 
 def _web_flags(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +123,27 @@ def _parser() -> argparse.ArgumentParser:
     _file_flags(check)
     _log_flags(check)
 
+    explain = command(
+        "explain",
+        "show how a figure came about, step by step",
+        "Reads the exporter's state, also while it runs, and asks Stripe nothing.",
+    )
+    figures = explain.add_subparsers(dest="figure", metavar="FIGURE", required=True)
+    mrr = figures.add_parser(
+        "mrr",
+        help="MRR of one subscription: status, price, discounts, tax, rounding, and when it will change",
+        description="MRR of one subscription: every step of the computation, the rules that had a say, and when the\n"
+        "figure will change by time alone. docs/mrr.md explains the rules.",
+        epilog=ENVIRONMENT,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    mrr.add_argument("subscription", metavar="SUB", help="its id (sub_…)")
+    _flag(mrr, "--account", "the account in margin.yaml that it belongs to, where several have it", "")
+    _flag(mrr, "--at", "the time to look at, such as 2026-07-01 or 2026-07-01T12:00:00Z", "")
+    _config_flag(mrr)
+    _log_flags(mrr)
+
     demo = command(
         "demo",
         "run everything on a simulated business",
@@ -144,6 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from exporter.serve.check import check  # commands load only what they need
 
                 return check(_path(chosen["config.file"]), Path(chosen["pricing.file"]), os.environ)
+            case "explain":
+                from exporter.serve.explain import explain_mrr
+
+                given = (str(chosen["subscription"]), str(chosen["account"]) or None, str(chosen["at"]) or None)
+                return explain_mrr(_path(chosen["config.file"]), os.environ, *given)
             case "demo":
                 return _demo(chosen)
             case _:

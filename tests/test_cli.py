@@ -18,7 +18,12 @@ ROOT = Path(__file__).parent.parent
 def parsers() -> dict[str, argparse.ArgumentParser]:
     parser = cli._parser()
     subcommands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return {"": parser, **subcommands.choices}
+    found = {"": parser, **subcommands.choices}
+    for command, below in subcommands.choices.items():
+        for action in below._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found.update({f"{command} {name}": one for name, one in action.choices.items()})
+    return found
 
 
 def flags() -> Iterator[tuple[str, str]]:
@@ -53,7 +58,7 @@ def test_no_other_flag_is_documented() -> None:
 
 @pytest.mark.parametrize("command", [name for name in parsers() if name])
 def test_every_command_helps_and_is_in_the_readme(command: str) -> None:
-    helped = run(command, "--help")
+    helped = run(*command.split(), "--help")
     assert helped.returncode == 0
     assert "environment:" in helped.stdout
     assert command in (ROOT / "README.md").read_text("utf-8")
