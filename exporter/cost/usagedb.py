@@ -99,7 +99,7 @@ class UsageDatabase:
                     connection.exec_driver_sql("BEGIN")
                     self._limit(connection)
                 else:
-                    settings = (
+                    for statement in (
                         "SET TRANSACTION READ ONLY",
                         f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}s'",
                         f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'",
@@ -107,8 +107,8 @@ class UsageDatabase:
                         "SET LOCAL timezone = 'UTC'",
                         "SET LOCAL jit = off",  # compiling takes longer than most slices
                         "SET LOCAL enable_sort = off",  # group by hashing: the planner overrates the number of groups
-                    )
-                    connection.exec_driver_sql("; ".join(settings))
+                    ):
+                        connection.exec_driver_sql(statement)
                 yield connection
         except DBAPIError as error:
             raise self._explain(error) from None

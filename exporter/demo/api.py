@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from exporter.demo import params
+from exporter.demo.facts import Transaction
 from exporter.demo.params import Query
 from exporter.demo.refusals import (
     forbidden,
@@ -25,7 +26,7 @@ from exporter.demo.refusals import (
     wrong_key,
 )
 from exporter.demo.render import RESOURCE_OF_PREFIX, Renderer
-from exporter.demo.resources import RESOURCES, SOURCE_PERMISSIONS, Keep, Resource
+from exporter.demo.resources import ITEM, RESOURCES, SOURCE_PERMISSIONS, Keep, Resource
 from exporter.demo.world import Key, World
 
 EVENT_RETENTION = 30 * 86_400
@@ -178,20 +179,27 @@ class _Reading:
         return _page([render(resource.name, fact, expand) for fact in page], more, f"/v1/{resource.name}")
 
     def _may_expand(self, page: list[Any], expand: Mapping[str, Any]) -> None:
-        """An expanded object needs its own permission (https://docs.stripe.com/keys/restricted-api-keys)."""
+        """An expanded object needs its own permission (https://docs.stripe.com/keys/restricted-api-keys).
+
+        ``page``: the objects on which the fields are; empty below them.
+        """
         for field in expand:
-            if field == "source":
+            if field == "source" and page and isinstance(page[0], Transaction):
                 self._need("rak_balance_transaction_source_read")
                 kinds = {fact.source.partition("_")[0] for fact in page if fact.source}
                 for kind in sorted(kinds & SOURCE_PERMISSIONS.keys()):
                     self._need(SOURCE_PERMISSIONS[kind])
+            elif field == "coupon":
+                self._need("rak_coupon_read")
             elif field in _PREFIX_OF_FIELD:
                 self._need(RESOURCES[RESOURCE_OF_PREFIX[_PREFIX_OF_FIELD[field]]].permission)
+            self._may_expand([], expand[field])
 
     def _items(self, query: Query) -> Answer:
         """``/v1/subscription_items?subscription=…``, in the subscription's own order."""
         limit = params.limit(query)
-        params.expansion(query, {}, True)
+        expand = params.expansion(query, ITEM, True)
+        self._may_expand([], expand)
         id = query.plain.pop("subscription", None)
         after = query.plain.pop("starting_after", None)
         params.nothing_left(query)
@@ -201,7 +209,7 @@ class _Reading:
         if subscription is None:
             raise invalid(f"No such subscription: '{id}'", "subscription", "resource_missing")
         items = _after(subscription.items, after, "subscription_item")
-        made = [self.renderer.subscription_item(subscription, item, {}) for item in items[:limit]]
+        made = [self.renderer.subscription_item(subscription, item, expand) for item in items[:limit]]
         return _page(made, len(items) > limit, "/v1/subscription_items")
 
     def _lines(self, id: str, query: Query) -> Answer:

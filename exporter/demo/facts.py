@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from exporter.demo.terms import Coupon, Discount, Option, Tier
+
 Category = Literal[
     "charge",
     "refund",
@@ -51,6 +53,7 @@ class Customer:
     at: int
     currency: str
     delinquent: bool = False
+    discount: Discount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,15 @@ class Price:
     interval_count: int = 1
     monthly: int = 0
     nickname: str = ""
+    decimal: str | None = None
+    """The exact amount of one unit where it is not whole; Stripe then has no ``unit_amount``."""
+    tiers_mode: str | None = None
+    tiers: tuple[Tier, ...] = ()
+    options: tuple[Option, ...] = ()
+    transform: tuple[int, str] | None = None
+    """Divide the quantity by, and round ``up`` or ``down``."""
+    tax_behavior: str = "unspecified"
+    usage_type: str = "licensed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,7 @@ class Item:
     price: str
     quantity: int
     at: int
+    discounts: tuple[Discount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +181,7 @@ class Subscription:
     ended_at: int | None = None
     pause_collection: str | None = None
     latest_invoice: str | None = None
+    discounts: tuple[Discount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +214,7 @@ class Invoice:
         return sum(line.amount for line in self.lines)
 
 
-Snapshot = Subscription | Charge | Refund | Dispute | Customer | Payout | Invoice
+Snapshot = Subscription | Charge | Refund | Dispute | Customer | Payout | Invoice | Price | Coupon | Discount
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +283,7 @@ class History:
     now: int
     products: list[Product] = field(default_factory=list)
     prices: list[Price] = field(default_factory=list)
+    coupons: list[Coupon] = field(default_factory=list)
     customers: list[Customer] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     invoices: list[Invoice] = field(default_factory=list)

@@ -95,9 +95,9 @@ def expansion(query: Query, expandable: Mapping[str, Any], is_list: bool) -> dic
             below = steps[1:]
         allowed, into = expandable, tree
         for step in below:
-            if step not in allowed:
+            if step not in allowed and "*" not in allowed:
                 raise invalid(f"This property cannot be expanded ({path}).", "expand")
-            allowed, into = allowed[step], into.setdefault(step, {})
+            allowed, into = allowed.get(step, allowed.get("*")), into.setdefault(step, {})
     return tree
 
 

@@ -58,6 +58,8 @@ class Renderer(BillingRenderer):
             return f'"{id}"'
         resource = RESOURCE_OF_PREFIX[id.partition("_")[0]]
         fact = self.world.collections[resource].get(id)
+        if fact is None and resource == "customers" and id in self.world.removed:
+            return f'{{"id": "{id}", "object": "customer", "deleted": true}}'
         return f'"{id}"' if fact is None else self.render(resource, fact, expand[field])
 
     def _balance_transactions(self, fact: Transaction, expand: Tree) -> str:

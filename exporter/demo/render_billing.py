@@ -1,92 +1,19 @@
-"""Facts → Stripe objects, the part about what is sold: customers, prices, subscriptions, invoices."""
+"""Facts → Stripe objects, the part about what is sold: subscriptions and invoices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from exporter.demo import shapes_billing as billing
 from exporter.demo import shapes_invoice as invoices
-from exporter.demo.facts import Customer, Invoice, InvoiceLine, Item, Price, Product, Subscription
+from exporter.demo.facts import Invoice, InvoiceLine, Item, Price, Subscription
+from exporter.demo.render_terms import TermsRenderer, Tree
 from exporter.demo.shape import boolean, number, text
-from exporter.demo.world import World
 
 EMBEDDED = 10
 """Objects that an embedded list holds; more are behind ``has_more``."""
 
-Tree = Mapping[str, Any]
 
-
-class BillingRenderer:
-    """Base of ``Renderer``; ``now`` is the moment the whole answer shows."""
-
-    def __init__(self, world: World, livemode: bool) -> None:
-        self.world = world
-        self.now = int(world.clock.now())
-        self.livemode = boolean(livemode)
-
-    def reference(self, id: str | None, field: str, expand: Tree) -> str:
-        raise NotImplementedError
-
-    def _products(self, fact: Product, expand: Tree) -> str:
-        return billing.PRODUCT.fill(
-            {
-                "id": text(fact.id),
-                "created": str(fact.at),
-                "livemode": self.livemode,
-                "name": text(fact.name),
-            }
-        )
-
-    def _prices(self, fact: Price, expand: Tree) -> str:
-        recurring = "null"
-        if fact.interval is not None:
-            recurring = billing.RECURRING.fill(
-                {"interval": text(fact.interval), "interval_count": str(fact.interval_count)}
-            )
-        return billing.PRICE.fill(
-            self._price_values(fact)
-            | {
-                "product": self.reference(fact.product, "product", expand),
-                "recurring": recurring,
-                "type": text("recurring" if fact.interval else "one_time"),
-            }
-        )
-
-    def _plan(self, fact: Price) -> str:
-        if fact.interval is None:
-            return "null"
-        return billing.PLAN.fill(
-            self._price_values(fact)
-            | {
-                "product": text(fact.product),
-                "interval": text(fact.interval),
-                "interval_count": str(fact.interval_count),
-            }
-        )
-
-    def _price_values(self, fact: Price) -> dict[str, str]:
-        return {
-            "id": text(fact.id),
-            "created": str(fact.at),
-            "currency": text(fact.currency),
-            "livemode": self.livemode,
-            "nickname": text(fact.nickname or None),
-            "unit_amount": str(fact.amount),
-            "unit_amount_decimal": f'"{fact.amount}"',
-        }
-
-    def _customers(self, fact: Customer, expand: Tree) -> str:
-        return billing.CUSTOMER.fill(
-            {
-                "id": text(fact.id),
-                "created": str(fact.at),
-                "currency": text(fact.currency),
-                "delinquent": boolean(fact.delinquent),
-                "prefix": text(fact.id[-8:].upper()),
-                "livemode": self.livemode,
-            }
-        )
+class BillingRenderer(TermsRenderer):
+    """Base of ``Renderer``."""
 
     def subscription_item(self, subscription: Subscription, item: Item, expand: Tree) -> str:
         """One item; the current period is on it since API version 2025-03-31.basil."""
@@ -95,6 +22,7 @@ class BillingRenderer:
             {
                 "id": text(item.id),
                 "created": str(item.at),
+                "discounts": self.discounts(item.discounts, expand),
                 "period_end": str(subscription.period_end),
                 "period_start": str(subscription.period_start),
                 "plan": self._plan(price),
@@ -124,6 +52,7 @@ class BillingRenderer:
                 "created": str(fact.at),
                 "currency": text(fact.currency),
                 "customer": self.reference(fact.customer, "customer", expand),
+                "discounts": self.discounts(fact.discounts, expand),
                 "ended_at": number(fact.ended_at),
                 "items": f"[{','.join(items)}]",
                 "items_more": boolean(len(fact.items) > EMBEDDED),

@@ -104,7 +104,12 @@ class Resource:
     """What the list shows when it is not asked for more."""
 
 
-_PRICE: dict[str, Any] = {"product": {}, "tiers": {}, "currency_options": {}}
+_COUPON: dict[str, Any] = {"applies_to": {}, "currency_options": {}}
+_DISCOUNT: dict[str, Any] = {"source": {"coupon": _COUPON}}
+_CUSTOMER: dict[str, Any] = {"discount": _DISCOUNT}
+_PRICE: dict[str, Any] = {"product": {}, "tiers": {}, "currency_options": {"*": {"tiers": {}}}}
+ITEM: Mapping[str, Any] = {"price": _PRICE, "discounts": _DISCOUNT}
+"""What may be expanded of a subscription's item; ``*`` is any name."""
 
 RESOURCES: dict[str, Resource] = {
     resource.name: resource
@@ -158,7 +163,7 @@ RESOURCES: dict[str, Resource] = {
             {"balance_transaction": {}},
         ),
         Resource("topups", "topup", "rak_top_up_read", {}, {"balance_transaction": {}}),
-        Resource("customers", "customer", "rak_customer_read"),
+        Resource("customers", "customer", "rak_customer_read", {}, _CUSTOMER),
         Resource("products", "product", "rak_product_read", {"active": flag(lambda fact: True)}),
         Resource(
             "prices",
@@ -175,7 +180,7 @@ RESOURCES: dict[str, Resource] = {
             },
             _PRICE,
         ),
-        Resource("coupons", "coupon", "rak_coupon_read", {}, {"applies_to": {}}),
+        Resource("coupons", "coupon", "rak_coupon_read", {}, _COUPON),
         Resource(
             "subscriptions",
             "subscription",
@@ -189,10 +194,10 @@ RESOURCES: dict[str, Resource] = {
                 ),
             },
             {
-                "customer": {},
+                "customer": _CUSTOMER,
                 "latest_invoice": {},
-                "discounts": {"source": {"coupon": {}}},
-                "items": {"data": {"price": _PRICE, "discounts": {"source": {"coupon": {}}}}},
+                "discounts": _DISCOUNT,
+                "items": {"data": ITEM},
             },
             default=lambda fact: fact.status != "canceled",
         ),

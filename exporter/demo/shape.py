@@ -41,3 +41,8 @@ def number(value: int | None) -> str:
 
 def boolean(value: bool) -> str:
     return "true" if value else "false"
+
+
+def with_field(made: str, name: str, value: str) -> str:
+    """The object ``made`` with one more field, whose value is JSON text."""
+    return f'{made.rstrip()[:-1]}, "{name}": {value}}}'

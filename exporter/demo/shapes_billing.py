@@ -37,7 +37,7 @@ PRICE = Shape(
         "id": "<id>",
         "object": "price",
         "active": True,
-        "billing_scheme": "per_unit",
+        "billing_scheme": "<billing_scheme>",
         "created": "<created>",
         "currency": "<currency>",
         "custom_unit_amount": None,
@@ -47,9 +47,9 @@ PRICE = Shape(
         "nickname": "<nickname>",
         "product": "<product>",
         "recurring": "<recurring>",
-        "tax_behavior": "unspecified",
-        "tiers_mode": None,
-        "transform_quantity": None,
+        "tax_behavior": "<tax_behavior>",
+        "tiers_mode": "<tiers_mode>",
+        "transform_quantity": "<transform>",
         "type": "<type>",
         "unit_amount": "<unit_amount>",
         "unit_amount_decimal": "<unit_amount_decimal>",
@@ -62,7 +62,7 @@ RECURRING = Shape(
         "interval_count": "<interval_count>",
         "meter": None,
         "trial_period_days": None,
-        "usage_type": "licensed",
+        "usage_type": "<usage_type>",
     }
 )
 
@@ -73,7 +73,7 @@ PLAN = Shape(
         "active": True,
         "amount": "<unit_amount>",
         "amount_decimal": "<unit_amount_decimal>",
-        "billing_scheme": "per_unit",
+        "billing_scheme": "<billing_scheme>",
         "created": "<created>",
         "currency": "<currency>",
         "interval": "<interval>",
@@ -83,10 +83,10 @@ PLAN = Shape(
         "meter": None,
         "nickname": "<nickname>",
         "product": "<product>",
-        "tiers_mode": None,
-        "transform_usage": None,
+        "tiers_mode": "<tiers_mode>",
+        "transform_usage": "<transform>",
         "trial_period_days": None,
-        "usage_type": "licensed",
+        "usage_type": "<usage_type>",
     }
 )
 
@@ -101,7 +101,7 @@ CUSTOMER = Shape(
         "default_source": None,
         "delinquent": "<delinquent>",
         "description": None,
-        "discount": None,
+        "discount": "<discount>",
         "email": None,
         "invoice_prefix": "<prefix>",
         "invoice_settings": {
@@ -122,6 +122,44 @@ CUSTOMER = Shape(
     }
 )
 
+COUPON = Shape(
+    {
+        "id": "<id>",
+        "object": "coupon",
+        "amount_off": "<amount_off>",
+        "created": "<created>",
+        "currency": "<currency>",
+        "duration": "<duration>",
+        "duration_in_months": "<months>",
+        "livemode": "<livemode>",
+        "max_redemptions": None,
+        "metadata": {},
+        "name": "<name>",
+        "percent_off": "<percent_off>",
+        "redeem_by": None,
+        "times_redeemed": 1,
+        "valid": "<valid>",
+    }
+)
+
+DISCOUNT = Shape(
+    {
+        "id": "<id>",
+        "object": "discount",
+        "checkout_session": None,
+        "customer": "<customer>",
+        "customer_account": None,
+        "end": "<end>",
+        "invoice": None,
+        "invoice_item": None,
+        "promotion_code": None,
+        "source": {"coupon": "<coupon>", "type": "coupon"},
+        "start": "<start>",
+        "subscription": "<subscription>",
+        "subscription_item": "<item>",
+    }
+)
+
 SUBSCRIPTION_ITEM = Shape(
     {
         "id": "<id>",
@@ -130,7 +168,7 @@ SUBSCRIPTION_ITEM = Shape(
         "created": "<created>",
         "current_period_end": "<period_end>",
         "current_period_start": "<period_start>",
-        "discounts": [],
+        "discounts": "<discounts>",
         "metadata": {},
         "plan": "<plan>",
         "price": "<price>",
@@ -166,7 +204,7 @@ SUBSCRIPTION = Shape(
         "default_source": None,
         "default_tax_rates": [],
         "description": None,
-        "discounts": [],
+        "discounts": "<discounts>",
         "ended_at": "<ended_at>",
         "invoice_settings": {
             "account_tax_ids": None,

@@ -19,6 +19,7 @@ from exporter.demo import facts
 from exporter.demo.collection import Collection, Computed
 from exporter.demo.facts import Charge, Customer, History, Transaction
 from exporter.demo.faults import Faults
+from exporter.demo.terms import Coupon, Discount
 
 DEMO_KEY = "rk_test_demo000000000000000000"
 """Opens the simulated account. It opens nothing else."""
@@ -34,6 +35,7 @@ Addable = (
     | facts.Customer
     | facts.Product
     | facts.Price
+    | Coupon
     | facts.Subscription
     | facts.Invoice
     | facts.Event
@@ -49,6 +51,8 @@ RESOURCE_OF: dict[type, str] = {
     facts.Customer: "customers",
     facts.Product: "products",
     facts.Price: "prices",
+    Coupon: "coupons",
+    Discount: "discounts",  # part of other objects; no list of its own
     facts.Subscription: "subscriptions",
     facts.Invoice: "invoices",
     facts.Event: "events",
@@ -105,12 +109,14 @@ class World:
             "customers": Collection(history.customers),
             "products": Collection(history.products),
             "prices": Collection(history.prices),
-            "coupons": Collection(),
+            "coupons": Collection(history.coupons),
             "subscriptions": Collection(history.subscriptions),
             "invoices": Collection(history.invoices),
             "credit_notes": Collection(),
             "events": Collection(history.events),
         }
+        self.removed: dict[str, Any] = {}
+        """What was deleted, by id."""
         self._net: defaultdict[str, int] = defaultdict(int, old_net or {})
         self._pending: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for transaction in history.transactions:
@@ -142,9 +148,9 @@ class World:
                     self._late = [(due, n, fact if other.id == fact.id else other) for due, n, other in self._late]
 
     def remove(self, resource: str, id: str) -> None:
-        """The object is gone: 404 from now on."""
+        """The object is gone: 404 from now on. Discounts that were given with a coupon keep what it said."""
         with self.lock:
-            self.collections[resource].remove(id)
+            self.removed[id] = self.collections[resource].remove(id)
 
     def settle(self) -> None:
         """Lists what was held back and is due now."""

@@ -23,12 +23,12 @@ from exporter.revenue.account import verify_account
 from exporter.revenue.allowance import SPAN, allowance_of
 from exporter.revenue.balance import check_drift
 from exporter.revenue.baseline import settle_baseline
+from exporter.revenue.changes import SubscriptionChanges
 from exporter.revenue.client import Stopped, StripeReader
 from exporter.revenue.events import EventFeed, Handler
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
 from exporter.revenue.shapes import as_mapping
-from exporter.revenue.subscriptions import SubscriptionChanges
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
 from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
@@ -41,7 +41,10 @@ log = logging.getLogger("exporter.revenue")
 FLUSH_EVERY = 5.0
 ALLOWANCE_EVERY = 600.0
 
-_SUBSCRIPTION_ENDPOINTS = ("/v1/subscriptions", "/v1/subscription_items", "/v1/events")
+_SUBSCRIPTION_ENDPOINTS = tuple(
+    f"/v1/{resource}"
+    for resource in ("subscriptions", "subscription_items", "events", "coupons", "prices", "customers")
+)
 
 
 class _Lack(NamedTuple):
@@ -85,12 +88,14 @@ class StripeSource:
         self._flushed = 0.0
         self._allowance_at = 0.0
         self._ledger_poll = LedgerPoll(store, self._reader, self.ledger, self._hooks(self.ledger))
+        self._changes = SubscriptionChanges(
+            store, self._reader, self.subscriptions, rules, self._hooks(self.subscriptions)
+        )
         self._feed = EventFeed(store, self._reader, self._handlers())
 
     def _handlers(self) -> Sequence[Handler]:
         """What follows the events feed. The first one's poll reads the feed for all of them."""
-        hooks = self._hooks(self.subscriptions)
-        return (SubscriptionChanges(self._store, self._reader, self.subscriptions, self._rules, hooks),)
+        return (self._changes,)
 
     @property
     def lists(self) -> Sequence[str]:
@@ -156,7 +161,8 @@ class StripeSource:
         if isinstance(own, Exception):
             raise own
         settle_baseline(self._store, self._account.name, self._rules, int(self._clock.now()))
-        return _Outcome(own)
+        lacking = self._changes.warning
+        return _Outcome(own, _Lack("permission", lacking) if lacking else None)
 
     def _settle(self, source: str, outcome: float | Exception) -> None:
         """State how another source fared at the reading of the feed."""

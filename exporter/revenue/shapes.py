@@ -1,6 +1,6 @@
 """A subscription as far as MRR reads it: decoded from Stripe's answer, and stored in this shape.
 
-https://docs.stripe.com/api/subscriptions/object. Nothing of the customer but the id is kept.
+https://docs.stripe.com/api/subscriptions/object. Nothing of the customer but the id and the discount is kept.
 """
 
 from __future__ import annotations
@@ -25,12 +25,24 @@ class Transform(msgspec.Struct):
     round: str
 
 
+class Tier(msgspec.Struct, omit_defaults=True):
+    up_to: int | None = None
+    unit_amount: int | None = None
+    unit_amount_decimal: Decimal | None = None
+    flat_amount: int | None = None
+    flat_amount_decimal: Decimal | None = None
+
+
 class CurrencyOption(msgspec.Struct, omit_defaults=True):
     unit_amount: int | None = None
     unit_amount_decimal: Decimal | None = None
+    tax_behavior: str | None = None
+    tiers: list[Tier] | None = None
 
 
 class Price(msgspec.Struct, omit_defaults=True):
+    """https://docs.stripe.com/api/prices/object; ``tiers`` and ``currency_options`` come only when asked for."""
+
     id: str
     currency: str
     product: str | Reference | None = None
@@ -38,30 +50,103 @@ class Price(msgspec.Struct, omit_defaults=True):
     unit_amount_decimal: Decimal | None = None
     billing_scheme: str = "per_unit"
     tiers_mode: str | None = None
+    tiers: list[Tier] | None = None
     tax_behavior: str | None = None
     recurring: Recurring | None = None
     transform_quantity: Transform | None = None
     currency_options: dict[str, CurrencyOption] | None = None
 
 
+class AppliesTo(msgspec.Struct):
+    products: list[str] = []
+
+
+class CouponOption(msgspec.Struct):
+    amount_off: int
+
+
+class Coupon(msgspec.Struct, omit_defaults=True):
+    """https://docs.stripe.com/api/coupons/object. A coupon of which only the id is known has no ``duration``."""
+
+    id: str
+    percent_off: Decimal | None = None
+    amount_off: int | None = None
+    currency: str | None = None
+    duration: str | None = None
+    duration_in_months: int | None = None
+    applies_to: AppliesTo | None = None
+    currency_options: dict[str, CouponOption] | None = None
+    valid: bool | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it says what it takes off."""
+        return self.duration is not None and (self.percent_off is not None or self.amount_off is not None)
+
+
+class DiscountSource(msgspec.Struct, omit_defaults=True):
+    coupon: str | Coupon | None = None
+
+
+class Discount(msgspec.Struct, omit_defaults=True):
+    """https://docs.stripe.com/api/discounts/object: a coupon given to a customer, a subscription or an item.
+
+    The coupon stands in ``source`` since API version 2025-09-30.clover, beside it before.
+    """
+
+    id: str
+    start: int | None = None
+    end: int | None = None
+    source: DiscountSource | None = None
+    coupon: str | Coupon | None = None
+
+    @property
+    def of(self) -> str | Coupon | None:
+        """The coupon, in either shape."""
+        return self.source.coupon if self.source is not None and self.source.coupon is not None else self.coupon
+
+    @property
+    def coupon_id(self) -> str | None:
+        """Id of the coupon."""
+        coupon = self.of
+        return coupon.id if isinstance(coupon, Coupon) else coupon
+
+
 class TaxRate(msgspec.Struct, omit_defaults=True):
     percentage: Decimal
     inclusive: bool = False
+    effective_percentage: Decimal | None = None
+
+
+class Trial(msgspec.Struct, omit_defaults=True):
+    """A trial offer on an item: https://docs.stripe.com/billing/subscriptions/trials"""
+
+    start_date: int | None = None
+    end_date: int | None = None
+    trial_offer: str | Reference | None = None
 
 
 class Item(msgspec.Struct, omit_defaults=True):
     id: str
     price: Price
     quantity: int | None = None
-    discounts: list[str | Reference] = []
+    discounts: list[str | Discount] = []
     tax_rates: list[TaxRate] | None = None
     current_period_start: int | None = None
     current_period_end: int | None = None
+    current_trial: Trial | None = None
 
 
 class Pause(msgspec.Struct, omit_defaults=True):
     behavior: str
     resumes_at: int | None = None
+
+
+class Customer(msgspec.Struct, omit_defaults=True):
+    """Of an expanded customer nothing else is read. A deleted one has no discount."""
+
+    id: str
+    discount: Discount | None = None
 
 
 class Subscription(msgspec.Struct, omit_defaults=True):
@@ -71,67 +156,83 @@ class Subscription(msgspec.Struct, omit_defaults=True):
     status: str
     created: int
     items: Page[Item]
-    customer: str | Reference | None = None
+    customer: str | Customer | None = None
     currency: str | None = None
     livemode: bool = False
+    start_date: int | None = None
     cancel_at: int | None = None
     cancel_at_period_end: bool = False
-    pause_collection: Pause | None = None
-    start_date: int | None = None
-    trial_start: int | None = None
-    trial_end: int | None = None
     canceled_at: int | None = None
     ended_at: int | None = None
-    discounts: list[str | Reference] = []
+    pause_collection: Pause | None = None
+    trial_start: int | None = None
+    trial_end: int | None = None
+    schedule: str | Reference | None = None
+    latest_invoice: str | Reference | None = None
+    discounts: list[str | Discount] = []
     default_tax_rates: list[TaxRate] | None = None
 
 
 class Stored(msgspec.Struct, omit_defaults=True):
-    """What is stored: the same with all items, and ids where Stripe may send objects."""
+    """What is stored: the same with all items, and with ids where Stripe may send objects that are not read."""
 
     status: str
     items: list[Item]
     currency: str | None = None
+    start_date: int | None = None
     cancel_at: int | None = None
     cancel_at_period_end: bool = False
-    pause_collection: Pause | None = None
-    start_date: int | None = None
-    trial_start: int | None = None
-    trial_end: int | None = None
     canceled_at: int | None = None
     ended_at: int | None = None
-    discounts: list[str] = []
+    pause_collection: Pause | None = None
+    trial_start: int | None = None
+    trial_end: int | None = None
+    schedule: str | None = None
+    latest_invoice: str | None = None
+    discounts: list[str | Discount] = []
+    customer_discount: Discount | None = None
+    customer_discount_unknown: bool = False
     default_tax_rates: list[TaxRate] | None = None
 
 
 SUBSCRIPTION = msgspec.json.Decoder(Subscription)
 SUBSCRIPTIONS = msgspec.json.Decoder(Page[Subscription])
 ITEMS = msgspec.json.Decoder(Page[Item])
+PRICE = msgspec.json.Decoder(Price)
+COUPON = msgspec.json.Decoder(Coupon)
+CUSTOMER = msgspec.json.Decoder(Customer)
+STORED = msgspec.json.Decoder(Stored)
 
 
 def stored(subscription: Subscription, items: list[Item]) -> Stored:
     """What is kept of ``subscription``, with all of its items."""
     for item in items:
-        item.discounts = [id_of(discount) or "" for discount in item.discounts]
         item.price.product = id_of(item.price.product)
+        if item.current_trial is not None:
+            item.current_trial.trial_offer = id_of(item.current_trial.trial_offer)
+    customer = subscription.customer
     return Stored(
         status=subscription.status,
         items=items,
         currency=subscription.currency,
+        start_date=subscription.start_date,
         cancel_at=subscription.cancel_at,
         cancel_at_period_end=subscription.cancel_at_period_end,
-        pause_collection=subscription.pause_collection,
-        start_date=subscription.start_date,
-        trial_start=subscription.trial_start,
-        trial_end=subscription.trial_end,
         canceled_at=subscription.canceled_at,
         ended_at=subscription.ended_at,
-        discounts=[id_of(discount) or "" for discount in subscription.discounts],
+        pause_collection=subscription.pause_collection,
+        trial_start=subscription.trial_start,
+        trial_end=subscription.trial_end,
+        schedule=id_of(subscription.schedule),
+        latest_invoice=id_of(subscription.latest_invoice),
+        discounts=subscription.discounts,
+        customer_discount=customer.discount if isinstance(customer, Customer) else None,
+        customer_discount_unknown=isinstance(customer, str),
         default_tax_rates=subscription.default_tax_rates,
     )
 
 
-def as_text(kept: Stored) -> str:
+def as_text(kept: Stored | Price | Coupon) -> str:
     """JSON for the state."""
     return msgspec.json.encode(kept).decode()
 

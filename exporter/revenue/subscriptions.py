@@ -1,54 +1,51 @@
-"""Subscriptions: the full list once and daily, in between only those that events name.
+"""Subscriptions as Stripe lists them, each made whole: all items, tiers, currencies, coupons, customers' discounts.
 
-See ``revenue.events``: a changed subscription is retrieved once, however many events name it.
+What MRR reads of a subscription is stored with it, so that changed rules ask Stripe nothing. Expansions bring what they
+can in the same request (https://docs.stripe.com/expand); the rest is in ``revenue.terms``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
 from exporter.config import MrrRules
+from exporter.errors import SourceError
 from exporter.revenue import shapes
-from exporter.revenue.account import account_created
 from exporter.revenue.client import NotFound, StripeReader
-from exporter.revenue.events import Event, Relist, Write, restart
-from exporter.revenue.ledger import STRIPE_BEGAN
 from exporter.revenue.mrr import mrr_of
-from exporter.revenue.pages import id_of
+from exporter.revenue.pages import Page
 from exporter.revenue.slices import Chunk
-from exporter.revenue.whole import Hooks, begin, finish_slices, in_parallel, in_slices, leave_to_slices
-from exporter.store.database import Store, get_cursor, set_cursor
-from exporter.store.slices import load_slices
-from exporter.store.subscriptions import (
-    ItemMrr,
-    Subscription,
-    remove_subscriptions,
-    remove_unread,
-    save_subscriptions,
-    subscription_total,
-)
+from exporter.revenue.terms import Refused, Terms, price_key
+from exporter.store.subscriptions import ItemMrr, Subscription, save_subscriptions
 
 log = logging.getLogger("exporter.revenue")
 
-LIST_EVERY = 86_400
-LIST_PAGES = 5
-FEW_CHANGES = 20
-
-TYPES = tuple(f"customer.subscription.{change}" for change in ("created", "updated", "deleted", "paused", "resumed"))
 ENDPOINT = "/v1/subscriptions"
+ITEMS = "/v1/subscription_items"
+CUSTOMERS = "/v1/customers/{id}"
+
+OVER = frozenset({"canceled", "incomplete_expired"})
+"""Statuses that a subscription never leaves, without MRR: what it once cost is not asked for."""
 
 Row = tuple[Subscription, Sequence[ItemMrr]]
 
 
 class SubscriptionListing:
-    """``/v1/subscriptions`` in every status."""
+    """``/v1/subscriptions`` in every status, for one reading with its ``terms``.
 
-    def __init__(self, reader: StripeReader, rules: MrrRules) -> None:
+    ``customers``: whether the key is believed to read customers; a refusal is noted in ``terms.refused``.
+    """
+
+    def __init__(self, reader: StripeReader, rules: MrrRules, terms: Terms, *, customers: bool = True) -> None:
         self._reader = reader
         self._rules = rules
+        self.terms = terms
+        self._customers = customers
 
     def page(self, start: int, end: int | None, after: str | None) -> Chunk[Row]:
         """One page of the subscriptions with ``start`` ≤ created < ``end``, newest first, after the id ``after``."""
@@ -56,115 +53,193 @@ class SubscriptionListing:
         params: dict[str, object] = {"limit": self._reader.account.page_size, "status": "all", "created": created}
         if after is not None:
             params["starting_after"] = after
-        page = self._reader.fetch(ENDPOINT, shapes.SUBSCRIPTIONS, params)
+        page: Page[shapes.Subscription] = self._fetch(ENDPOINT, shapes.SUBSCRIPTIONS, params, "data.")
         if not page.data:
             return Chunk((), None, None, None, False)
         last = page.data[-1]
         live = not self._reader.account.test_mode
-        rows = [self._row(subscription) for subscription in page.data if subscription.livemode == live]
+        rows = self._rows([subscription for subscription in page.data if subscription.livemode == live])
         return Chunk(rows, last.id, page.data[0].created, last.created, page.has_more)
 
     def retrieve(self, id_: str) -> Row | None:
         """One subscription as it is now; None when Stripe does not know it (any more)."""
         try:
-            return self._row(self._reader.fetch(f"{ENDPOINT}/{{id}}", shapes.SUBSCRIPTION, id=id_))
+            found: shapes.Subscription = self._fetch(f"{ENDPOINT}/{{id}}", shapes.SUBSCRIPTION, {}, "", id_)
         except NotFound:
             log.info("subscription is gone account=%s id=%s", self._reader.account.name, id_)
             return None
+        return self._rows([found])[0]
 
-    def _row(self, subscription: shapes.Subscription) -> Row:
-        text = shapes.as_text(shapes.stored(subscription, self._items(subscription)))
-        row = Subscription(
-            subscription.id, id_of(subscription.customer), subscription.status, subscription.created, text
-        )
-        return row, mrr_of(shapes.as_mapping(text), int(self._reader.clock.now()), self._rules)
+    def _fetch(
+        self, endpoint: str, decoder: Any, params: Mapping[str, object], prefix: str, id_: str | None = None
+    ) -> Any:
+        """With discounts, and customers as long as the key may read them."""
+        expand = [f"{prefix}discounts", f"{prefix}items.data.discounts"]
+        if self._customers:
+            whole = {**params, "expand": [*expand, f"{prefix}customer"]}
+            try:
+                return self._reader.fetch(endpoint, decoder, whole, id_)
+            except SourceError as error:
+                if error.reason != "permission":
+                    raise
+                refused = error
+            found = self._reader.fetch(endpoint, decoder, {**params, "expand": expand}, id_)
+            # Only the customers were refused. Without them it is not known which of them have a discount.
+            log.warning("customers' discounts cannot be read: %s", refused)
+            asked = {"limit": 1, "expand": ["data.customer"]}
+            self.terms.refused["customers"] = Refused(str(refused), ENDPOINT, asked)
+            self._customers = False
+            return found
+        return self._reader.fetch(endpoint, decoder, {**params, "expand": expand}, id_)
+
+    # --- making whole ---
+
+    def _rows(self, subscriptions: Sequence[shapes.Subscription]) -> list[Row]:
+        kept = [
+            (subscription, shapes.stored(subscription, self._items(subscription))) for subscription in subscriptions
+        ]
+        self.terms.prepare(key for _, stored in kept for key in _needs(stored))
+        for subscription, stored in kept:
+            if stored.status not in OVER:
+                self._complete(subscription.id, _customer_id(subscription), stored)
+        return [
+            self.row(
+                Subscription(
+                    subscription.id,
+                    _customer_id(subscription),
+                    subscription.status,
+                    subscription.created,
+                    shapes.as_text(stored),
+                )
+            )
+            for subscription, stored in kept
+        ]
+
+    def row(self, subscription: Subscription) -> Row:
+        """What is stored of a subscription, with the MRR of its items now."""
+        return subscription, mrr_of(shapes.as_mapping(subscription.object), int(self._reader.clock.now()), self._rules)
 
     def _items(self, subscription: shapes.Subscription) -> list[shapes.Item]:
         """All items: a subscription carries only its first ones."""
         items, more = list(subscription.items.data), subscription.items.has_more
         while more and items:
-            params = {"subscription": subscription.id, "limit": 100, "starting_after": items[-1].id}
-            page = self._reader.fetch("/v1/subscription_items", shapes.ITEMS, params)
+            page = self._item_page(subscription.id, ["data.discounts"], items[-1].id)
             items += page.data
             more = page.has_more and bool(page.data)
         return items
 
+    def _item_page(self, subscription: str, expand: Sequence[str], after: str | None) -> Page[shapes.Item]:
+        params: dict[str, object] = {"subscription": subscription, "limit": 100, "expand": expand}
+        if after is not None:
+            params["starting_after"] = after
+        return self._reader.fetch(ITEMS, shapes.ITEMS, params)
+
+    def _complete(self, id_: str, customer: str | None, stored: shapes.Stored) -> None:
+        for discount in _discounts(stored.discounts):
+            self._complete_discount(discount, lambda: self._copy_on_subscription(id_))
+        for item in stored.items:
+            for discount in _discounts(item.discounts):
+                self._complete_discount(discount, lambda: self._copy_on_items(id_))
+            item.price = self.price(item.price, stored.currency)
+        if stored.customer_discount is not None:
+            self._complete_discount(stored.customer_discount, lambda: self._copy_on_customer(customer))
+
+    def _complete_discount(self, discount: shapes.Discount, copies: Callable[[], Sequence[shapes.Discount]]) -> None:
+        id_ = discount.coupon_id
+        if id_ is None:
+            return
+
+        def copy() -> shapes.Coupon | None:
+            found = (found.of for found in copies() if found.coupon_id == id_)
+            return next((coupon for coupon in found if isinstance(coupon, shapes.Coupon) and coupon.known), None)
+
+        discount.source = shapes.DiscountSource(self.terms.coupon(id_, copy))
+        discount.coupon = None
+
+    def price(self, price: shapes.Price, currency: str | None) -> shapes.Price:
+        """The price with whatever a subscription in ``currency`` needs to be valued."""
+        need = _need(price, currency)
+        if need is None:
+            return price
+        found = self.terms.price(price.id, need or None, price.billing_scheme == "tiered")
+        if found is not None:
+            price.tiers, price.currency_options = found.tiers, found.currency_options
+        return price
+
+    def renew(self, subscription: Subscription, stored: shapes.Stored, changed: Collection[str]) -> None:
+        """Put the prices and coupons of ``changed`` into what is stored of a subscription, as they are now."""
+        for item in stored.items:
+            if item.price.id in changed:
+                need = _need(item.price, stored.currency)
+                found = self.terms.price(item.price.id, need or None, item.price.billing_scheme == "tiered")
+                item.price = found or item.price
+        given = [*stored.discounts, *(discount for item in stored.items for discount in item.discounts)]
+        own = [] if stored.customer_discount is None else [stored.customer_discount]
+        for discount in _discounts([*given, *own]):
+            if discount.coupon_id in changed:
+                had = shapes.Discount(discount.id, coupon=discount.of)
+                self._complete_discount(discount, partial(list, [had]))
+
+    # What the discounts given with a deleted coupon still say of it.
+
+    def _copy_on_subscription(self, id_: str) -> list[shapes.Discount]:
+        coupon = "discounts.source.coupon"
+        params = {"expand": [f"{coupon}.applies_to", f"{coupon}.currency_options"]}
+        found = self._reader.fetch(f"{ENDPOINT}/{{id}}", shapes.SUBSCRIPTION, params, id_)
+        return list(_discounts(found.discounts))
+
+    def _copy_on_items(self, id_: str) -> list[shapes.Discount]:
+        found: list[shapes.Discount] = []
+        page, after = None, None
+        while page is None or (page.has_more and page.data):
+            page = self._item_page(id_, ["data.discounts.source.coupon"], after)
+            found += [discount for item in page.data for discount in _discounts(item.discounts)]
+            after = page.data[-1].id if page.data else None
+        return found
+
+    def _copy_on_customer(self, id_: str | None) -> list[shapes.Discount]:
+        if id_ is None:
+            return []
+        coupon = "discount.source.coupon"
+        params = {"expand": [f"{coupon}.applies_to", f"{coupon}.currency_options"]}
+        found = self._reader.fetch(CUSTOMERS, shapes.CUSTOMER, params, id_)
+        return [] if found.discount is None else [found.discount]
+
     def store(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Store the subscriptions as they were read."""
+        self.terms.save(connection)
         unique = {row[0].id: row for row in rows}
         save_subscriptions(connection, self._reader.account.name, list(unique.values()), int(self._reader.clock.now()))
 
 
-class SubscriptionChanges:
-    """The subscriptions of one account as a source of the events feed (``events.Handler``)."""
+def _customer_id(subscription: shapes.Subscription) -> str | None:
+    customer = subscription.customer
+    return customer.id if isinstance(customer, shapes.Customer) else customer
 
-    types = TYPES
 
-    def __init__(self, store: Store, reader: StripeReader, source: str, rules: MrrRules, hooks: Hooks) -> None:
-        self.source = source
-        self._store = store
-        self._reader = reader
-        self._hooks = hooks
-        self._listing = SubscriptionListing(reader, rules)
+def _discounts(found: Sequence[str | shapes.Discount]) -> Iterator[shapes.Discount]:
+    """Those that are objects."""
+    return (discount for discount in found if isinstance(discount, shapes.Discount))
 
-    def wants_resync(self, connection: Connection) -> bool:
-        """Never read, half read, or not for ``LIST_EVERY``."""
-        listed_at = self._number(connection, "listed_at")
-        if listed_at is None or load_slices(connection, self.source):
-            return True
-        return self._reader.clock.now() - listed_at >= LIST_EVERY
 
-    def resync(self) -> float:
-        """Read the full list; whatever it does not show any more is forgotten."""
-        if not in_slices(self._store, self.source):
-            began = int(self._reader.clock.now())
-            start = account_created(self._store, self._reader.account.name)
-            start = STRIPE_BEGAN if start is None else start - 86_400
-            begun = begin(self._listing, start, LIST_PAGES)
-            with self._store.write() as connection:
-                self._listing.store(connection, begun.rows)
-                self._set(connection, list_began=began)
-                if begun.whole:
-                    self._listed(connection)
-                    return began
-                leave_to_slices(connection, self.source, start, begun)
-        account = self._reader.account
-        clock = self._reader.clock
-        finish_slices(self._store, self.source, self._listing, account.workers, clock, self._hooks, self._listed)
-        with self._store.read() as connection:
-            return self._number(connection, "list_began") or 0
+def _need(price: shapes.Price, currency: str | None) -> str | None:
+    """What the price object lacks: its amounts in another currency (which one), its tiers (""), or nothing (None)."""
+    if price.recurring is None or price.recurring.usage_type == "metered":
+        return None
+    if currency is not None and price.currency != currency:
+        return currency
+    return "" if price.billing_scheme == "tiered" else None
 
-    def _listed(self, connection: Connection) -> None:
-        began = self._number(connection, "list_began") or 0
-        gone = remove_unread(connection, self._reader.account.name, began, int(self._reader.clock.now()))
-        if gone:
-            log.info("subscriptions vanished account=%s rows=%d", self._reader.account.name, gone)
-        self._set(connection, listed_at=began)
-        restart(connection, self.source, began)
 
-    def fetch(self, events: Sequence[Event]) -> Write:
-        """Retrieve each changed subscription once, as it is now."""
-        changed = sorted({str(event.object["id"]) for event in events})
-        if len(changed) > FEW_CHANGES and self._list_is_cheaper(len(changed)):
-            raise Relist(f"{len(changed)} subscriptions changed")
-        rows = in_parallel(self._listing.retrieve, changed, self._reader.account.workers)
-        gone = [id_ for id_, row in zip(changed, rows, strict=True) if row is None]
-
-        def write(connection: Connection) -> None:
-            self._listing.store(connection, [row for row in rows if row is not None])
-            remove_subscriptions(connection, self._reader.account.name, gone, int(self._reader.clock.now()))
-
-        return write
-
-    def _list_is_cheaper(self, changes: int) -> bool:
-        """One request per changed subscription, or one per hundred of all."""
-        with self._store.read() as connection:
-            return changes > subscription_total(connection, self._reader.account.name) // 100
-
-    def _number(self, connection: Connection, name: str) -> int | None:
-        value = get_cursor(connection, self.source, name)
-        return None if value is None else int(value)
-
-    def _set(self, connection: Connection, **values: int) -> None:
-        for name, value in values.items():
-            set_cursor(connection, self.source, name, str(value))
+def _needs(stored: shapes.Stored) -> Iterator[str]:
+    """Keys of the terms that the subscription needs."""
+    if stored.status in OVER:
+        return
+    for item in stored.items:
+        need = _need(item.price, stored.currency)
+        if need is not None:
+            yield price_key(item.price.id, need or None)
+        yield from (discount.coupon_id or "" for discount in _discounts(item.discounts))
+    yield from (discount.coupon_id or "" for discount in _discounts(stored.discounts))
+    if stored.customer_discount is not None:
+        yield stored.customer_discount.coupon_id or ""

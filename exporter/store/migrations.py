@@ -12,6 +12,7 @@ from exporter.errors import StateError
 from exporter.store import (  # noqa: F401  # so that create_all knows the tables
     schema,
     schema_invoices,
+    schema_listing,
     schema_movements,
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from exporter.movement import Cause
 from exporter.store import schema
@@ -130,6 +130,32 @@ def stored_subscriptions(connection: Connection, account: str, batch: int = 1000
             return
         yield rows
         last = rows[-1].id
+
+
+def subscriptions_of_customers(connection: Connection, account: str, customers: Iterable[str]) -> set[str]:
+    """Ids of the customers' subscriptions that are not over."""
+    table = schema.subscription
+    found: set[str] = set()
+    for some in _batches(sorted(customers)):
+        query = select(table.c.id).where(
+            table.c.account == account,
+            table.c.customer_id.in_(some),
+            table.c.status.not_in(("canceled", "incomplete_expired")),
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def subscriptions_naming(connection: Connection, account: str, ids: Iterable[str]) -> list[Subscription]:
+    """Subscriptions in whose object one of these ids (of prices, of coupons) stands. Looks at all of them."""
+    table = schema.subscription
+    columns = [table.c[name] for name in Subscription._fields]
+    found: dict[str, Subscription] = {}
+    for some in _batches(sorted(ids), 50):
+        named = or_(*(table.c.object.contains(f'"{id_}"', autoescape=True) for id_ in some))
+        query = select(*columns).where(table.c.account == account, named)
+        found.update((row.id, Subscription(*row)) for row in connection.execute(query))
+    return [found[id_] for id_ in sorted(found)]
 
 
 def due_subscriptions(connection: Connection, account: str, at: int) -> list[Subscription]:

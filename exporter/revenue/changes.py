@@ -1,0 +1,247 @@
+"""The subscriptions of an account as a source of its events feed: the full list now and then, else what events name.
+
+A changed subscription is retrieved once, however many events name it. A discount that a customer got changes those of
+its subscriptions that are not over; a changed price or coupon is read once and put into the subscriptions that have it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from exporter.config import MrrRules
+from exporter.errors import SourceError
+from exporter.revenue import shapes
+from exporter.revenue.account import account_created
+from exporter.revenue.client import NotFound, StripeReader
+from exporter.revenue.events import Event, Relist, Write, restart
+from exporter.revenue.ledger import STRIPE_BEGAN
+from exporter.revenue.subscriptions import Row, SubscriptionListing
+from exporter.revenue.terms import Refused, Terms, decode_refused, encode_refused
+from exporter.revenue.whole import Hooks, begin, finish_slices, in_parallel, in_slices, leave_to_slices
+from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.slices import load_slices
+from exporter.store.subscriptions import (
+    Subscription,
+    remove_subscriptions,
+    remove_unread,
+    subscription_total,
+    subscriptions_naming,
+    subscriptions_of_customers,
+)
+
+log = logging.getLogger("exporter.revenue")
+
+LIST_EVERY = 86_400
+LIST_PAGES = 5
+FEW_CHANGES = 20
+FORMAT = 2
+"""Raised when more of a subscription is stored: what a former version stored is then read again."""
+ASK_AGAIN = 86_400
+"""Seconds after which something that was refused is asked for again."""
+
+CHANGES = ("created", "updated", "deleted")
+TYPES = (
+    *(f"customer.subscription.{change}" for change in (*CHANGES, "paused", "resumed")),
+    *(f"customer.discount.{change}" for change in CHANGES),
+    "customer.deleted",
+    "coupon.updated",
+    "price.updated",
+)
+
+
+class SubscriptionChanges:
+    """Follows the feed (``events.Handler``). ``warning`` says what its last turn had to do without."""
+
+    types = TYPES
+
+    def __init__(self, store: Store, reader: StripeReader, source: str, rules: MrrRules, hooks: Hooks) -> None:
+        self.source = source
+        self._store = store
+        self._reader = reader
+        self._rules = rules
+        self._hooks = hooks
+        self._asked_at: float | None = None
+
+    # --- the full list ---
+
+    def wants_resync(self, connection: Connection) -> bool:
+        """Never read, half read, not for ``LIST_EVERY``, or read without something that may be allowed by now."""
+        now = self._reader.clock.now()
+        ask_again = self._asked_at is None or now - self._asked_at >= ASK_AGAIN
+        return self._list_due(connection, now) or (ask_again and bool(self._refused(connection)))
+
+    def _list_due(self, connection: Connection, now: float) -> bool:
+        listed_at = self._number(connection, "listed_at")
+        if listed_at is None or self._number(connection, "format") != FORMAT or load_slices(connection, self.source):
+            return True
+        return now - listed_at >= LIST_EVERY or self._number(connection, "list_wanted") == 1
+
+    def resync(self) -> float:
+        """Read the full list; whatever it does not show any more is forgotten."""
+        now = self._reader.clock.now()
+        with self._store.read() as connection:
+            refused = self._refused(connection)
+            due = self._list_due(connection, now)
+            events_at = self._number(connection, "events_at")
+        if refused:
+            refused = self._still_refused(refused)
+            if refused and not due and events_at is not None:
+                return events_at
+        half_read = in_slices(self._store, self.source)
+        with self._store.read() as connection:
+            began = (self._number(connection, "list_began") if half_read else None) or int(now)
+        listing = self._listing(refused, fresh_since=began)
+        if not half_read:
+            start = account_created(self._store, self._reader.account.name)
+            start = STRIPE_BEGAN if start is None else start - 86_400
+            begun = begin(listing, start, LIST_PAGES)
+            with self._store.write() as connection:
+                listing.store(connection, begun.rows)
+                self._set(connection, list_began=began)
+                if begun.whole:
+                    self._listed(connection, listing)
+                    return began
+                leave_to_slices(connection, self.source, start, begun)
+        account = self._reader.account
+
+        def done(connection: Connection) -> None:
+            self._listed(connection, listing)
+
+        finish_slices(self._store, self.source, listing, account.workers, self._reader.clock, self._hooks, done)
+        return began
+
+    def _listed(self, connection: Connection, listing: SubscriptionListing) -> None:
+        began = self._number(connection, "list_began") or 0
+        gone = remove_unread(connection, self._reader.account.name, began, int(self._reader.clock.now()))
+        if gone:
+            log.info("subscriptions vanished account=%s rows=%d", self._reader.account.name, gone)
+        listing.terms.save(connection)
+        self._set(connection, listed_at=began, format=FORMAT)
+        self._set_refused(connection, listing.terms.refused)
+        restart(connection, self.source, began)
+
+    # --- events ---
+
+    def fetch(self, events: Sequence[Event]) -> Write:
+        """Retrieve each changed subscription once, as it is now, and put changed prices and coupons into the others."""
+        named = _Named(events)
+        account = self._reader.account
+        with self._store.read() as connection:
+            changed = named.subscriptions | subscriptions_of_customers(connection, account.name, named.customers)
+            touched = subscriptions_naming(connection, account.name, named.terms)
+            refused = self._refused(connection)
+        if len(changed) + len(named.terms) > FEW_CHANGES and self._list_is_cheaper(len(changed) + len(named.terms)):
+            raise Relist(f"{len(changed)} subscriptions and {len(named.terms)} prices and coupons changed")
+        listing = self._listing(refused, changed=named.terms)
+        ids = sorted(changed)
+        rows = in_parallel(listing.retrieve, ids, account.workers)
+        gone = [id_ for id_, row in zip(ids, rows, strict=True) if row is None]
+        others = [row for row in touched if row.id not in changed]
+        mended = list(self._mended(listing, others, named.terms)) if others else []
+
+        def write(connection: Connection) -> None:
+            listing.store(connection, [*(row for row in rows if row is not None), *mended])
+            remove_subscriptions(connection, account.name, gone, int(self._reader.clock.now()))
+            if listing.terms.refused.keys() - refused.keys():
+                self._set_refused(connection, {**refused, **listing.terms.refused})
+
+        return write
+
+    def _mended(
+        self, listing: SubscriptionListing, subscriptions: Sequence[Subscription], changed: frozenset[str]
+    ) -> Iterator[Row]:
+        """Those of ``subscriptions`` that read otherwise with the changed prices and coupons."""
+        for subscription in subscriptions:
+            stored = shapes.STORED.decode(subscription.object)
+            listing.renew(subscription, stored, changed)
+            text = shapes.as_text(stored)
+            if text != subscription.object:
+                yield listing.row(subscription._replace(object=text))
+
+    def _list_is_cheaper(self, changes: int) -> bool:
+        """One request per change, or one per hundred of all subscriptions."""
+        with self._store.read() as connection:
+            return changes > subscription_total(connection, self._reader.account.name) // 100
+
+    # --- what is refused ---
+
+    @property
+    def warning(self) -> str | None:
+        """What the stored subscriptions lack because the key may not read it."""
+        with self._store.read() as connection:
+            refused = self._refused(connection)
+        return "; ".join(one.message for one in refused.values()) or None
+
+    def _listing(self, refused: Mapping[str, Refused], **terms: Any) -> SubscriptionListing:
+        made = Terms(self._store, self._reader, **terms)
+        if "customers" in refused:
+            made.refused["customers"] = refused["customers"]
+        return SubscriptionListing(self._reader, self._rules, made, customers="customers" not in refused)
+
+    def _still_refused(self, refused: Mapping[str, Refused]) -> dict[str, Refused]:
+        """Ask again, one request each."""
+        self._asked_at = self._reader.clock.now()
+        left: dict[str, Refused] = {}
+        for what, one in refused.items():
+            try:
+                self._reader.get(one.endpoint, one.params, one.id)
+            except NotFound:
+                continue
+            except SourceError as error:
+                if error.reason != "permission":
+                    raise
+                left[what] = one._replace(message=str(error))
+        return left
+
+    def _refused(self, connection: Connection) -> dict[str, Refused]:
+        return decode_refused(get_cursor(connection, self.source, "refused"))
+
+    def _set_refused(self, connection: Connection, refused: Mapping[str, Refused]) -> None:
+        set_cursor(connection, self.source, "refused", encode_refused(refused))
+
+    def _number(self, connection: Connection, name: str) -> int | None:
+        value = get_cursor(connection, self.source, name)
+        return None if value is None else int(value)
+
+    def _set(self, connection: Connection, **values: int) -> None:
+        for name, value in values.items():
+            set_cursor(connection, self.source, name, str(value))
+
+
+class _Named:
+    """Ids that events name. Raises Relist for an event that names nothing."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        subscriptions, customers, terms = set[str](), set[str](), set[str]()
+        for event in events:
+            object_ = event.object
+            if event.type.startswith("customer.discount."):
+                subscription = _id(object_.get("subscription"))
+                if subscription is not None:
+                    subscriptions.add(subscription)
+                else:
+                    customers.add(_must(event, object_.get("customer")))
+            elif event.type.startswith("customer.subscription."):
+                subscriptions.add(_must(event, object_))
+            elif event.type == "customer.deleted":
+                customers.add(_must(event, object_))
+            else:
+                terms.add(_must(event, object_))
+        self.subscriptions, self.customers, self.terms = subscriptions, frozenset(customers), frozenset(terms)
+
+
+def _must(event: Event, value: object) -> str:
+    found = _id(value)
+    if found is None:
+        raise Relist(f"event {event.id} ({event.type}) does not name what changed")
+    return found
+
+
+def _id(value: object) -> str | None:
+    """An id, alone or in its object."""
+    found = value.get("id") if isinstance(value, Mapping) else value
+    return found if isinstance(found, str) and found else None

@@ -1,0 +1,36 @@
+"""Prices and coupons in the state, as far as they were asked for: each is fetched once, until an event names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from exporter.store.database import upsert
+from exporter.store.schema_listing import stripe_term
+
+
+class Term(NamedTuple):
+    """A price or coupon as JSON, and when it was read."""
+
+    object: str
+    read_at: int
+
+
+def load_terms(connection: Connection, account: str, keys: Iterable[str]) -> dict[str, Term]:
+    """Those of ``keys`` that are stored."""
+    wanted, table = sorted(set(keys)), stripe_term
+    found: dict[str, Term] = {}
+    for i in range(0, len(wanted), 500):
+        query = select(table.c.key, table.c.object, table.c.read_at).where(
+            table.c.account == account, table.c.key.in_(wanted[i : i + 500])
+        )
+        found.update((key, Term(object_, read_at)) for key, object_, read_at in connection.execute(query))
+    return found
+
+
+def save_terms(connection: Connection, account: str, terms: Mapping[str, Term]) -> None:
+    """Store or replace them."""
+    for key, term in sorted(terms.items()):
+        upsert(connection, stripe_term, {"account": account, "key": key, **term._asdict()})
