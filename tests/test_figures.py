@@ -255,6 +255,14 @@ def test_mrr_that_cannot_be_valued_makes_its_basis_incomplete(tmp_path: Any, pri
     assert mrr_of(made, settings(tmp_path), AT).excluded == {("main", "tiers"): 1}  # type: ignore[union-attr]
 
 
+def test_mrr_whose_customers_discounts_are_not_known_is_not_whole(tmp_path: Any, pricing: Pricing) -> None:
+    made = ledger([], [], [mrr(100), mrr(200, note="customer_discount_unknown")])
+    assert mrr_of(made, settings(tmp_path), AT).noted == {  # type: ignore[union-attr]
+        ("main", "customer_discount_unknown"): 1
+    }
+    assert today(made, pricing, settings(tmp_path), "30d").complete == {"cash": True, "mrr": False}
+
+
 def test_mrr_with_tax_inside_says_so(tmp_path: Any, pricing: Pricing) -> None:
     made = ledger([], [], [mrr(100), mrr(1_200, note="includes_tax"), mrr(0, note="includes_tax")])
     found = mrr_of(made, settings(tmp_path), AT)

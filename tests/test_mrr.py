@@ -226,3 +226,17 @@ def test_rounding_is_off_by_half_a_unit_at_most(amount: int, every: str, count: 
         / count
     )
     assert abs(mrr(subscription(item(amount, every, count))) - exact) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("own", "note"),
+    [
+        ([], "customer_discount_unknown"),
+        ([{"id": "di_1", "end": NOW - 1}], "customer_discount_unknown"),
+        ([{"id": "di_1", "source": {"coupon": {"id": "c", "percent_off": "10", "duration": "forever"}}}], None),
+    ],
+)
+def test_a_customer_whose_discount_may_not_be_read_is_noted(own: list[Any], note: str | None) -> None:
+    coupon = {"source": {"coupon": {"id": "c", "percent_off": "10", "duration": "forever"}}}
+    made = subscription(discounts=[coupon | discount for discount in own], customer_discount_unknown=True)
+    assert [one.note for one in mrr_of(made, NOW, RULES)] == [note]

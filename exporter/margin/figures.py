@@ -41,7 +41,8 @@ class Mrr:
     @property
     def whole(self) -> bool:
         """Whether nothing is left out, and nothing is in that should not be."""
-        return self.reporting is not None and not self.excluded and not self.with_tax
+        guessed = any(note == "customer_discount_unknown" for _, note in self.noted)
+        return self.reporting is not None and not (self.excluded or self.with_tax or guessed)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ gauge margin_mrr_excluded_subscriptions{account,reason}
 
 gauge margin_mrr_noted_subscriptions{account,note}
     Subscription items whose MRR counts but is worth a look, by note (docs/mrr.md): a coupon without an amount in the
-    subscription's currency, tax inside at an unknown rate, a trial offer that is over. @subscriptions
+    subscription's currency, tax inside at an unknown rate, a trial offer that is over, a customer whose discount the
+    key may not read. @subscriptions
 
 gauge margin_subscriptions{account,status}
     Subscriptions now, by Stripe's status. @subscriptions

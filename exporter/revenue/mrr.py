@@ -35,7 +35,7 @@ from exporter.store.subscriptions import ItemMrr
 MRR_VERSION: Final = 2
 """Raised when a rule of these pages changes: what is stored is then recomputed at the first poll."""
 
-NOTES: Final = ("discount_currency", "includes_tax", "trial_offer_ended")
+NOTES: Final = ("customer_discount_unknown", "discount_currency", "includes_tax", "trial_offer_ended")
 """What ``ItemMrr.note`` may say, several of them joined by commas."""
 
 
@@ -128,6 +128,8 @@ def _value(of: Charged, number: int, cycle: Cycle, shared: Sequence[Discount], s
     notes = {"trial_offer_ended"} if of.transition_unread else set()
     if any(d.skipped == "currency" and d.concerns(of.product) for d in (*of.discounts, *shared)):
         notes.add("discount_currency")
+    if subscription.get("customer_discount_unknown") and all(d.skipped == "ended" for d in shared):
+        notes.add("customer_discount_unknown")
     try:
         invoices = cycle.of(number)
     except Unknown as unknown:

@@ -41,10 +41,8 @@ log = logging.getLogger("exporter.revenue")
 FLUSH_EVERY = 5.0
 ALLOWANCE_EVERY = 600.0
 
-_SUBSCRIPTION_ENDPOINTS = tuple(
-    f"/v1/{resource}"
-    for resource in ("subscriptions", "subscription_items", "events", "coupons", "prices", "customers")
-)
+_OF_SUBSCRIPTIONS = ("subscriptions", "subscription_items", "events", "coupons", "prices", "customers")
+_SUBSCRIPTION_ENDPOINTS = tuple(f"/v1/{resource}" for resource in _OF_SUBSCRIPTIONS)
 
 
 class _Lack(NamedTuple):

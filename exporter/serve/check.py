@@ -23,6 +23,9 @@ STRIPE_READS: tuple[tuple[str, Mapping[str, object], str], ...] = (
     ("/v1/balance", {}, "ledger drift"),
     ("/v1/subscriptions", {"limit": 1, "status": "all"}, "MRR"),
     ("/v1/events", {"limit": 1}, "changes of subscriptions"),
+    ("/v1/coupons", {"limit": 1}, OPTIONAL + ": discounts of subscriptions"),
+    ("/v1/prices", {"limit": 1}, OPTIONAL + ": tiers and other currencies of prices"),
+    ("/v1/customers", {"limit": 1}, OPTIONAL + ": discounts of customers"),
     ("/v1/balance_transactions", {"limit": 1, "expand": ["data.source"]}, OPTIONAL + ": customers of transactions"),
     ("/v1/account", {}, OPTIONAL + ": pins the state to the account"),
 )
