@@ -25,6 +25,7 @@ Revenue from Stripe minus the cost of AI providers, live and to the cent, as Pro
   margin-exporter check    is everything configured right? connects to Stripe and to the usage database
   margin-exporter serve    poll both and serve /metrics
   margin-exporter explain  how one subscription's MRR came about, step by step
+  margin-exporter reconcile  compare the ledger with Stripe's own report
 """
 
 ENVIRONMENT = """\
@@ -144,6 +145,20 @@ def _parser() -> argparse.ArgumentParser:
     _config_flag(mrr)
     _log_flags(mrr)
 
+    compare = command(
+        "reconcile",
+        "compare the ledger with Stripe's own report, line by line",
+        "Orders Stripe's report balance_change_from_activity of whole UTC days and prints it beside the ledger: by\n"
+        "category and currency, gross, fee, net and count. Works beside a running exporter and changes nothing.\n"
+        "Ends with status 0 when both agree, 3 when they differ, 1 when it cannot be told.",
+    )
+    _flag(compare, "--from", "first UTC day, such as 2026-11-01; by default yesterday", "")
+    _flag(compare, "--to", "last UTC day, itself included; by default the first one", "")
+    _flag(compare, "--account", "only this account of margin.yaml", "")
+    _flag(compare, "--format", "form of the output", "table", choices=("table", "json", "csv"))
+    _config_flag(compare)
+    _log_flags(compare)
+
     demo = command(
         "demo",
         "run everything on a simulated business",
@@ -160,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0 done, 1 something is wrong, 2 wrong usage."""
+    """Run one command; returns its exit status: 0 done, 1 something is wrong, 2 wrong usage, 3 the books differ."""
     options = _parser().parse_args(arguments)
     chosen = vars(options)
     logs.configure(chosen["log.level"], chosen["log.format"])
@@ -175,6 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                 given = (str(chosen["subscription"]), str(chosen["account"]) or None, str(chosen["at"]) or None)
                 return explain_mrr(_path(chosen["config.file"]), os.environ, *given)
+            case "reconcile":
+                from exporter.serve.reconcile import Wanted, reconcile
+
+                wanted = Wanted(*(str(chosen[name]) for name in ("from", "to", "account", "format")))
+                return reconcile(_path(chosen["config.file"]), os.environ, wanted)
             case "demo":
                 return _demo(chosen)
             case _:

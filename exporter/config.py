@@ -82,11 +82,17 @@ class AccountSettings(Document):
     page_size: int = Field(default=100, ge=1, le=100)
     ledger_since: Day | None = None
     expand_source: bool = True
+    reconciliation: Literal["daily", "off"] = "daily"
 
     @property
     def test_mode(self) -> bool:
         """Whether the key is a test-mode key. Any key that does not say so counts as live."""
         return self.api_key.reveal().startswith(("sk_test_", "rk_test_"))
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether the ledger is compared with Stripe's reports. At Stripe itself they need a live key."""
+        return self.reconciliation == "daily" and not (self.test_mode and self.api_base == STRIPE)
 
     @property
     def restricted(self) -> bool:

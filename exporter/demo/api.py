@@ -7,6 +7,7 @@ of events (30 days): https://docs.stripe.com/api/events.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from exporter.demo.refusals import (
     wrong_key,
 )
 from exporter.demo.render import RESOURCE_OF_PREFIX, Renderer
+from exporter.demo.reports import REPORT
 from exporter.demo.resources import ITEM, RESOURCES, SOURCE_PERMISSIONS, Keep, Resource
 from exporter.demo.world import Key, World
 
@@ -42,6 +44,7 @@ class Request:
     query: str
     headers: Mapping[str, str]
     """Names in lower case."""
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,15 @@ class Answer:
     body: str
     more: bool = False
     """A list page with more behind it."""
+    kind: str = "application/json"
 
 
 def endpoint_of(path: str) -> str:
     """The path with ids taken out: ``/v1/charges/{id}``."""
     parts = path.split("/")
-    if len(parts) > 3 and parts[1] == "v1":
-        parts[3] = "{id}"
+    place = 4 if parts[1:3] == ["v1", "reporting"] else 3
+    if len(parts) > place and parts[1] == "v1":
+        parts[place] = "{id}"
     return "/".join(parts)
 
 
@@ -101,6 +106,8 @@ class _Reading:
         if parts[0] != "v1" or len(parts) < 2:
             raise no_such_url(request.method, request.path)
         name, rest = parts[1], parts[2:]
+        if name in ("reporting", "files"):
+            return self._reporting(name, rest, request)
         if name not in RESOURCES and name not in ("account", "balance", "subscription_items"):
             raise no_such_url(request.method, request.path)
         if request.method != "GET":
@@ -127,6 +134,32 @@ class _Reading:
             self._need("rak_invoice_read")
             return self._lines(rest[0], query)
         raise no_such_url(request.method, request.path)
+
+    def _reporting(self, name: str, rest: list[str], request: Request) -> Answer:
+        """Reports and their files. Ordering a report takes the permission to read reports, and no other."""
+        desk = self.world.desk
+        if name == "files":
+            if request.method != "GET" or len(rest) not in (1, 2) or rest[1:] not in ([], ["contents"]):
+                raise no_such_url(request.method, request.path)
+            self._need("rak_file_read")
+            params.nothing_left(params.parse(request.query))
+            if rest[1:]:
+                return Answer(200, desk.contents(rest[0]), kind="text/csv")
+            return Answer(200, json.dumps(desk.file(rest[0])))
+        self._need("rak_report_runs_and_report_types_read")
+        if request.method == "POST" and rest == ["report_runs"]:
+            params.nothing_left(params.parse(request.query))
+            return Answer(200, json.dumps(desk.order(self.world, request.body.decode("latin-1"), self.key.livemode)))
+        if request.method != "GET" or len(rest) not in (1, 2) or rest[0] not in ("report_runs", "report_types"):
+            raise no_such_url(request.method, request.path)
+        params.nothing_left(params.parse(request.query))
+        if rest[0] == "report_types":
+            kinds = [desk.kind(self.world, id) for id in ([REPORT] if len(rest) == 1 else rest[1:])]
+        else:
+            kinds = desk.runs() if len(rest) == 1 else [desk.retrieve(rest[1])]
+        if len(rest) == 2:
+            return Answer(200, json.dumps(kinds[0]))
+        return _page([json.dumps(kind) for kind in kinds], False, f"/v1/reporting/{rest[0]}")
 
     def _need(self, permission: str) -> None:
         if permission in self.denied:

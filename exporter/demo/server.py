@@ -56,6 +56,7 @@ class App:
             path,
             scope["query_string"].decode("latin-1"),
             {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+            await _body(receive) if scope["method"] == "POST" else b"",
         )
         await self._v1(request, send)
 
@@ -66,6 +67,7 @@ class App:
             "stripe-version": request.headers.get("stripe-version", ""),
             "cache-control": "no-cache, no-store",
         }
+        kind = "application/json"
         met = self.world.faults.take(request.path)
         spoiling: Fault | None = None
         try:
@@ -86,7 +88,7 @@ class App:
                 else:
                     raise _refusal(fault, request, self.world)
             made = answer(self.world, request, frozenset(lacking))
-            status, body = made.status, made.body
+            status, body, kind = made.status, made.body, made.kind
             self._insert(inserts, made)
         except Refusal as refusal:
             status, body = refusal.status, refusal.body(request_id)
@@ -95,7 +97,7 @@ class App:
         if spoiling is not None:
             await _spoiled(spoiling, body, headers, send)
         else:
-            await _send(send, status, body.encode(), headers)
+            await _send(send, status, body.encode(), headers, kind)
 
     def _insert(self, faults: list[Fault], made: Answer) -> None:
         """A charge is born between two pages: the rows behind it move."""
@@ -148,8 +150,8 @@ async def _body(receive: Receive) -> bytes:
             return bytes(body)
 
 
-async def _send(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    await _start(send, status, len(body), "application/json", headers)
+async def _send(send: Send, status: int, body: bytes, headers: dict[str, str], kind: str = "application/json") -> None:
+    await _start(send, status, len(body), kind, headers)
     await send({"type": "http.response.body", "body": body})
 
 

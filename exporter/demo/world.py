@@ -19,6 +19,7 @@ from exporter.demo import facts
 from exporter.demo.collection import Collection, Computed
 from exporter.demo.facts import Charge, Customer, History, Transaction
 from exporter.demo.faults import Faults
+from exporter.demo.reports import ReportDesk
 from exporter.demo.terms import Coupon, Discount
 
 DEMO_KEY = "rk_test_demo000000000000000000"
@@ -98,6 +99,7 @@ class World:
         self.requests: Counter[tuple[str, int]] = Counter()
         """(endpoint, status) → how often it was answered so."""
         self.versions: Counter[str] = Counter()
+        self.desk = ReportDesk()
         self.paid_out_by = dict(history.paid_out_by)
         self.collections: dict[str, Collection[Any]] = {
             "balance_transactions": Collection(history.transactions, old_transactions),

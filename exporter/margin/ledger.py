@@ -31,6 +31,11 @@ def subscriptions_source(account: str) -> str:
     return f"stripe/{account}/subscriptions"
 
 
+def reconciliation_source(account: str) -> str:
+    """Name under which an account's reconciliation with Stripe's reports is kept. No figure needs it."""
+    return f"stripe/{account}/reconciliation"
+
+
 def usage_source(name: str) -> str:
     """Name of the source that reads a usage log."""
     return f"usage/{name}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from exporter.config import Settings
 from exporter.revenue.allowance import Allowance, read_allowance, request_counts
-from exporter.store import ledger, movements, sources, subscriptions, usage
+from exporter.store import ledger, movements, reconciliation, sources, subscriptions, usage
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Standing:
     pending: Mapping[tuple[str, str], int]
     last_row: Mapping[tuple[str, str], int]
     logs: Mapping[str, UsageLog]
+    reconciled: Mapping[str, reconciliation.Reconciled] = field(default_factory=dict)
+    heals: Mapping[str, reconciliation.Heals] = field(default_factory=dict)
 
 
 def read_standing(connection: Connection, settings: Settings, at: int) -> Standing:
@@ -81,4 +83,6 @@ def read_standing(connection: Connection, settings: Settings, at: int) -> Standi
             )
             for log in settings.usage
         },
+        reconciled=reconciliation.reconciled(connection),
+        heals=reconciliation.heals(connection),
     )

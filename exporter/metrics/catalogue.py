@@ -26,6 +26,7 @@ BASES = ("cash", "mrr")
 _POLLED = {
     "@ledger": "Polled from Stripe every 15m by default.",
     "@balance": "Polled from Stripe every hour by default.",
+    "@report": "Polled from Stripe every day.",
     "@subscriptions": "Polled from Stripe every 15m by default.",
     "@usage": "Polled from the usage log every 1m by default.",
     "@joined": "Remade at least every 15s from polled sources (by default Stripe every 15m, usage log every 1m).",
@@ -57,6 +58,16 @@ gauge margin_ledger_net_amount{account,currency,category}
 gauge margin_ledger_drift_amount{account,currency}
     Net of the whole ledger minus Stripe's balance, major units; 0 when the books agree. Taken only when the balance
     is the same before and after a whole ledger poll. @balance
+
+gauge margin_ledger_drift_readings{account,currency}
+    Consecutive readings of Stripe's balance that the ledger differed from. From 2 on the ledger is read again, wider
+    each time (48h, 30d, whole, within the read allocation), and the drift is worth an alert. @balance
+
+counter margin_ledger_heals_total{account}
+    Times that reading the ledger again found rows that were missing.
+
+counter margin_ledger_healed_rows_total{account}
+    Rows that reading the ledger again after a drift has found.
 
 gauge margin_stripe_balance_amount{account,currency,state}
     Stripe's balance by state (available, pending), major units. @balance
@@ -90,6 +101,23 @@ gauge margin_ledger_last_transaction_timestamp_seconds{account}
 
 counter margin_ledger_inconsistent_rows_total{account}
     Balance transactions whose amount minus fee is not their net. They are booked as Stripe sent them. @ledger
+
+# Reconciliation with Stripe's reports
+The ledger against Stripe's balance_change_from_activity report, each UTC day once Stripe has prepared it.
+
+gauge margin_reconciliation_up{account}
+    1 when the last turn of the daily reconciliation did what could be done, else 0; margin_source_errors_total with
+    source stripe/ACCOUNT/reconciliation has the reason.
+
+gauge margin_reconciliation_matches{account}
+    1 when count, gross, fee and net of every line agreed in the interval compared last, else 0.
+
+gauge margin_reconciliation_timestamp_seconds{account}
+    End of the interval compared last.
+
+gauge margin_reconciliation_difference_amount{account,currency,category}
+    Net by the ledger minus net by Stripe's report, in the interval compared last, major units. An interval that
+    differs is compared again with the next day, so that a difference stays until it is resolved. @report
 
 # Revenue: subscriptions
 From Stripe's subscriptions as they stand now.

@@ -20,18 +20,34 @@ _UNLESS = (
 )
 
 
-class _Account(msgspec.Struct):
+class Account(msgspec.Struct):
     id: str
     created: int | None = None
 
 
-_DECODER = msgspec.json.Decoder(_Account)
+_DECODER = msgspec.json.Decoder(Account)
 
 
 def verify_account(store: Store, reader: StripeReader) -> None:
     """Raise SourceError ``wrong_account`` unless the key opens the account that the state was made with.
 
     The first key pins its account. Stores the account's creation time: no history lies before it.
+    """
+    name, livemode = reader.account.name, not reader.account.test_mode
+    pinned, found = prove_account(store, reader)
+    stripe_id = found.id if found is not None else pinned.stripe_id if pinned is not None else None
+    if pinned is not None and pinned.stripe_id == stripe_id:
+        return
+    with store.write() as connection:
+        pin_account(connection, PinnedAccount(name, stripe_id, livemode, int(reader.clock.now())))
+        if found is not None and found.created is not None:
+            set_cursor(connection, f"stripe/{name}", "account_created", str(found.created))
+
+
+def prove_account(store: Store, reader: StripeReader) -> tuple[PinnedAccount | None, Account | None]:
+    """The account that the state belongs to, and what the key says of its own; writes nothing.
+
+    Raises SourceError ``wrong_account`` when they are not the same.
     """
     name, livemode = reader.account.name, not reader.account.test_mode
     with store.read() as connection:
@@ -44,7 +60,7 @@ def verify_account(store: Store, reader: StripeReader) -> None:
             f"Stripe account {name}: the state holds {mode} data, this key is of the other mode; {_UNLESS}",
         )
     try:
-        found: _Account | None = reader.fetch("/v1/account", _DECODER)
+        found: Account | None = reader.fetch("/v1/account", _DECODER)
     except SourceError as error:
         if error.reason != "permission":
             raise
@@ -55,16 +71,9 @@ def verify_account(store: Store, reader: StripeReader) -> None:
                 "wrong_account",
                 f"Stripe account {name}: the state belongs to {pinned.stripe_id}, this key opens {found.id}; {_UNLESS}",
             )
-        return
-    if witness is not None:
+    elif witness is not None:
         _ask_witness(reader, witness)
-    stripe_id = found.id if found is not None else pinned.stripe_id if pinned is not None else None
-    if pinned is not None and pinned.stripe_id == stripe_id:
-        return
-    with store.write() as connection:
-        pin_account(connection, PinnedAccount(name, stripe_id, livemode, int(reader.clock.now())))
-        if found is not None and found.created is not None:
-            set_cursor(connection, f"stripe/{name}", "account_created", str(found.created))
+    return pinned, found
 
 
 def _ask_witness(reader: StripeReader, transaction: str) -> None:

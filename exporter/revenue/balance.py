@@ -6,12 +6,13 @@ balance was the same before and after a whole poll of the ledger. https://docs.s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from exporter.revenue.client import StripeReader
+from exporter.revenue.ledger import LedgerPoll
 from exporter.store.database import Store, get_cursor, set_cursor
 from exporter.store.ledger import StripeBalance, balances, net_by_currency, save_balances
 
@@ -86,23 +87,24 @@ def _held(balance: _Balance) -> dict[str, Held]:
     return held
 
 
-def check_drift(store: Store, reader: StripeReader, source: str, poll: Callable[[], None], whole: bool) -> None:
-    """Read the balance if it is due, directly after a whole poll, and compare it with the ledger.
+def check_drift(store: Store, reader: StripeReader, source: str, ledger: LedgerPoll, *, due: bool = False) -> bool:
+    """Read the balance if it is due (or told so), directly after a whole poll, and compare it with the ledger.
 
-    The last reading is the one before that poll; if it differs, ``poll`` runs once more between two readings. When
-    they differ again the drift stays as it was, and the next poll tries anew. ``whole`` is false for a ledger that
-    does not reach back to the account's beginning: it has no drift.
+    The last reading is the one before that poll; if it differs, ``ledger`` is polled once more between two readings.
+    When they differ again the drift stays as it was, and the next poll tries anew. After a first difference the
+    balance is due again at the next poll. A ledger that does not reach back to the account's beginning has no drift.
+    Returns whether they were compared.
     """
     account, now = reader.account.name, reader.clock.now()
     with store.read() as connection:
         read_at = int(get_cursor(connection, source, "balance_at") or 0)
         before = {row.currency: row for row in balances(connection) if row.account == account}
-    if now - read_at < INTERVAL:
-        return
+    if not due and now - read_at < INTERVAL and all(row.drift_polls != 1 for row in before.values()):
+        return False
     held = read_balance(reader)
     same = _totals(held) == _totals({code: Held(*row[2:5]) for code, row in before.items()})
     if not same:
-        poll()
+        ledger.run()
         last, held = held, read_balance(reader)
         same = _totals(held) == _totals(last)
     with store.write() as connection:
@@ -111,7 +113,7 @@ def check_drift(store: Store, reader: StripeReader, source: str, poll: Callable[
         for currency in sorted(held.keys() | nets.keys()):
             now_held, former = held.get(currency, Held()), before.get(currency)
             drift, polls = (former.drift, former.drift_polls) if former else (None, 0)
-            if not whole:
+            if not ledger.whole:
                 drift, polls = None, 0
             elif same:
                 drift = nets.get(currency, 0) - now_held.total
@@ -120,7 +122,9 @@ def check_drift(store: Store, reader: StripeReader, source: str, poll: Callable[
         save_balances(connection, account, rows)
         if same:
             set_cursor(connection, source, "balance_at", str(int(now)))
+    return same
 
 
 def _totals(held: Mapping[str, Held]) -> dict[str, int]:
+    """All that is held per currency, without the currencies that hold nothing."""
     return {currency: one.total for currency, one in held.items() if one.total}

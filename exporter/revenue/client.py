@@ -21,7 +21,7 @@ import stripe
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.config import AccountSettings
+from exporter.config import STRIPE, AccountSettings
 from exporter.errors import Reason, SourceError
 from exporter.revenue.pacing import Pace
 from exporter.revenue.transport import READ_TIMEOUT, Transport
@@ -30,6 +30,8 @@ log = logging.getLogger("exporter.revenue")
 
 STRIPE_VERSION = "2026-10-28.endive"
 """Sent with every request, so that the account's default version never changes the shapes we read."""
+
+FILES = "https://files.stripe.com"
 
 ATTEMPTS = 6
 MAX_WAIT = 60.0
@@ -110,7 +112,7 @@ class StripeReader:
         self._client = stripe.StripeClient(
             account.api_key.reveal(),
             stripe_version=STRIPE_VERSION,
-            base_addresses={"api": str(account.api_base)},
+            base_addresses={"api": str(account.api_base), "files": _files_base(str(account.api_base))},
             max_network_retries=0,
             http_client=self._transport,
         )
@@ -131,16 +133,31 @@ class StripeReader:
 
     def get(self, endpoint: str, params: Mapping[str, Any] | None = None, id: str | None = None) -> bytes:
         """Body of ``GET endpoint``, where ``{id}`` stands for ``id``. Retried as far as that can help."""
+        return self._ask("get", endpoint, params or {}, id)
+
+    def post(self, endpoint: str, params: Mapping[str, Any]) -> bytes:
+        """Body of ``POST endpoint``: for what must be ordered before it can be read, and nothing else.
+
+        A request that is sent again may be done twice.
+        """
+        return self._ask("post", endpoint, params, None)
+
+    def download(self, file: str) -> bytes:
+        """Contents of a file of the account's. The key goes to Stripe's own host for files, whatever a URL says."""
+        return self._ask("get", "/v1/files/{id}/contents", {"base": "files"}, file)
+
+    def _ask(self, method: str, endpoint: str, params: Mapping[str, Any], id: str | None) -> bytes:
         path = endpoint if id is None else endpoint.replace("{id}", quote(id, safe=""))
+        asked = endpoint if method == "get" else f"{method.upper()} {endpoint}"
         deadline = self._monotonic() + TIME_LIMIT
         for attempt in range(1, ATTEMPTS + 1):
             if self._stopping.is_set():
                 raise Stopped
             self.pace.wait()
             try:
-                self._client.raw_request("get", path, **(params or {}))
+                self._client.raw_request(method, path, **params)
             except stripe.StripeError as caught:
-                error, again = self._failure(endpoint, caught)
+                error, again = self._failure(asked, caught)
             else:
                 self._count(endpoint)
                 self.pace.answered()
@@ -155,6 +172,10 @@ class StripeReader:
             log.info("Stripe is asked again in %.1f s attempt=%d: %s", wait, attempt, error)
             self._sleep(wait)
         raise AssertionError("unreachable")
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass; raises Stopped when the exporter ends meanwhile."""
+        self._sleep(seconds)
 
     def fetch(
         self,
@@ -220,8 +241,14 @@ class StripeReader:
 
     def _text(self, endpoint: str, said: str) -> str:
         request = self._transport.answer.headers.get("Request-Id")
-        where = f"Stripe account {self.account.name}: GET {endpoint}: {said}"
+        asked = endpoint if endpoint.startswith("POST ") else f"GET {endpoint}"
+        where = f"Stripe account {self.account.name}: {asked}: {said}"
         return f"{where} (request {_masked(request)})" if request else where
+
+
+def _files_base(base: str) -> str:
+    """Where the account's files are: beside Stripe's API, on a host of their own; elsewhere on the same server."""
+    return FILES if base == STRIPE else base
 
 
 def _quieten() -> None:

@@ -178,6 +178,22 @@ class LedgerPoll:
             add_slice(connection, self._source, StoredSlice(first, since))
             self._set(connection, since=first, pending=watermark)
 
+    def reread(self, start: int | None) -> None:
+        """Read what was created at ``start`` or later (None: everything) again, and store the rows that were missed.
+
+        A process that dies on the way goes on where it was; the watermark stays.
+        """
+        listing = self._listing()
+        started = self._reader.clock.now()
+        with self._store.write() as connection:
+            since = self._number(connection, "since") or 0
+            watermark = self._number(connection, "watermark") or 0
+            low = since if start is None else max(since, start)
+            add_slice(connection, self._source, StoredSlice(low, max(low, watermark) + 1))
+            self._set(connection, pending=watermark)
+        self._finish(listing)
+        self._remember(listing, started)
+
     def _listing(self) -> TransactionListing:
         """With expansion, unless it was refused less than a day ago."""
         with self._store.read() as connection:

@@ -26,6 +26,7 @@ from exporter.revenue.baseline import settle_baseline
 from exporter.revenue.changes import SubscriptionChanges
 from exporter.revenue.client import Stopped, StripeReader
 from exporter.revenue.events import EventFeed, Handler
+from exporter.revenue.healing import heal
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
 from exporter.revenue.shapes import as_mapping
@@ -127,15 +128,13 @@ class StripeSource:
         lack = _Lack("permission", denied) if denied else None
         self._succeeded(self.ledger, data_at, lack)
         try:
-            check_drift(self._store, self._reader, self.ledger, self._poll_again, self._ledger_poll.whole)
+            if check_drift(self._store, self._reader, self.ledger, self._ledger_poll):
+                heal(self._store, self._reader, self.ledger, self._ledger_poll)
         except SourceError as error:
             # The ledger is whole without it; only the drift is not known.
             lack = _Lack(error.reason, str(error))
             self._count_error(self.ledger, error.reason)
         return _Outcome(data_at, lack)
-
-    def _poll_again(self) -> None:
-        self._ledger_poll.run()
 
     def _read_list(self, source: str) -> _Outcome:
         data_at = self._feed.list(source)

@@ -13,6 +13,7 @@ from exporter.cost.pricebook import PriceBook
 from exporter.cost.usagedb import UsageDatabase
 from exporter.cost.usagetable import describe
 from exporter.errors import MarginError, SourceError
+from exporter.revenue.activity import REPORT
 from exporter.revenue.client import StripeReader
 from exporter.serve.configuration import load
 
@@ -30,6 +31,10 @@ STRIPE_READS: tuple[tuple[str, Mapping[str, object], str], ...] = (
     ("/v1/account", {}, OPTIONAL + ": pins the state to the account"),
 )
 """What is read of Stripe and what for. The exporter does without the optional ones, and says what is missing then."""
+
+REPORT_READS: tuple[tuple[str, Mapping[str, object], str], ...] = (
+    (f"/v1/reporting/report_types/{REPORT}", {}, OPTIONAL + ": daily reconciliation with Stripe's reports"),
+)
 
 
 def check(config_file: Path | None, pricing_file: Path, environment: Mapping[str, str]) -> int:
@@ -69,7 +74,7 @@ def _stripe(account: AccountSettings) -> Iterator[tuple[str, str]]:
     if not account.restricted:
         yield "warn", f"{name}: this is not a restricted key (rk_…); one that only reads cannot move money"
     reader = StripeReader(account, SystemClock())
-    for endpoint, parameters, purpose in STRIPE_READS:
+    for endpoint, parameters, purpose in (*STRIPE_READS, *(REPORT_READS if account.reconciles else ())):
         try:
             body = reader.get(endpoint, parameters)
         except SourceError as error:

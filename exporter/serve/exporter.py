@@ -17,6 +17,7 @@ from exporter.errors import LeaseLost, MarginError, StateError
 from exporter.margin.ledger import usage_source
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
+from exporter.revenue.reconciliation import Reconciliation
 from exporter.serve.configuration import Configuration, Loaded
 from exporter.serve.scheduler import Scheduler
 from exporter.serve.snapshots import REFRESH, Snapshots
@@ -79,6 +80,9 @@ class Exporter:
             stripe = StripeSource(self.store, account, loaded.settings.mrr, self._clock, reader=reader)
             self._accounts.append(stripe)
             jobs += _stripe_jobs(stripe)
+            if account.reconciles:
+                check = Reconciliation(self.store, account, self._clock, reader)
+                jobs.append(_check_job(check))
         for usage_log in loaded.settings.usage:
             source = UsageSource(
                 self.store, usage_log, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
@@ -219,6 +223,10 @@ def _stripe_jobs(stripe: StripeSource) -> list[Job]:
         Job(stripe.subscriptions, interval, stripe.poll_subscriptions, stripe.stop),
         *(Job(source, interval, partial(stripe.poll_list, source), stripe.stop) for source in stripe.lists),
     ]
+
+
+def _check_job(check: Reconciliation) -> Job:
+    return Job(check.name, lambda: check.interval, check.poll, check.stop)
 
 
 def _usage_job(source: UsageSource, settings: UsageSettings) -> Job:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from exporter import __version__
+from exporter.clock import iso
+from exporter.config import AccountSettings
 from exporter.margin.figures import BASES, Figures
-from exporter.margin.ledger import usage_source
+from exporter.margin.ledger import reconciliation_source, usage_source
 from exporter.margin.standing import UsageLog
 from exporter.serve.configuration import Loaded
 from exporter.serve.exporter import Exporter
@@ -29,7 +31,10 @@ def status_page(exporter: Exporter, now: float) -> StatusPage:
         now=now,
         at=view.at,
         currency=currency,
-        sources=[_source(name, view, loaded) for name in view.ledger.sources.all],
+        sources=[
+            *(_source(name, view, loaded) for name in view.ledger.sources.all),
+            *(_check(account, view) for account in loaded.settings.accounts if account.reconciles),
+        ],
         figures=[row for window in view.windows for basis in BASES if (row := _figures(window, basis))],
         mrr=view.mrr.reporting if view.mrr else None,
         subscribers=sum(view.standing.subscribers.values()) if view.mrr else None,
@@ -67,6 +72,17 @@ def _source(name: str, view: View, loaded: Loaded) -> SourceRow:
     return SourceRow(name, _state(status, view.at), status.interval, status.data_at, progress, error)
 
 
+def _check(account: AccountSettings, view: View) -> SourceRow:
+    """The reconciliation of an account: no figure needs it, so that it is never stale."""
+    name = reconciliation_source(account.name)
+    status = view.standing.status.get(name)
+    if status is None:
+        return SourceRow(name, "waiting", float(account.poll_interval))
+    state: State = "failing" if not status.up else "waiting" if status.complete_at is None else "ok"
+    error = f"{status.reason}: {status.message}" if status.reason else status.message
+    return SourceRow(name, state, status.interval, status.data_at, None, error)
+
+
 def _state(status: SourceStatus, at: int) -> State:
     if status.complete_at is None:
         if not status.up and status.reason:
@@ -92,6 +108,12 @@ def _notes(view: View, loaded: Loaded) -> list[str]:
             notes.append(
                 f"The ledger of {balance.account} differs from Stripe's balance in {balance.currency}; "
                 "see margin_ledger_drift_amount."
+            )
+    for account, found in view.standing.reconciled.items():
+        if not found.matches:
+            notes.append(
+                f"The ledger of {account} differs from Stripe's report since {iso(found.start)}; "
+                "see margin_reconciliation_difference_amount."
             )
     for name, log in view.standing.logs.items():
         if pending(log) and usage_source(name) in view.ledger.as_of:

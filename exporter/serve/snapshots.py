@@ -16,6 +16,7 @@ from exporter.margin.remembered import Remembered
 from exporter.margin.standing import Standing, read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
+from exporter.metrics.checks import check_samples
 from exporter.metrics.exposition import Snapshot, render
 from exporter.metrics.health_samples import movement_samples
 from exporter.metrics.samples import fx_samples, mrr_samples, standing_samples, usage_samples, window_samples
@@ -62,6 +63,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples += standing_samples(view.standing, view.ledger)
     samples += movement_samples(view.standing, view.ledger)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
+    samples += check_samples(view.standing, view.ledger)
     samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)
     return samples
 

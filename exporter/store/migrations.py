@@ -14,6 +14,7 @@ from exporter.store import (  # noqa: F401  # so that create_all knows the table
     schema_invoices,
     schema_listing,
     schema_movements,
+    schema_reconciliation,
 )
 
 ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
@@ -44,6 +45,14 @@ STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}
 _ADVISORY_LOCK = 7263534  # any constant: serialises migrations of several processes on one PostgreSQL
 
 
+def schema_version(connection: Connection) -> int | None:
+    """Version of the state's tables; None where there are none."""
+    if not connection.dialect.has_table(connection, schema.meta.name):
+        return None
+    query = select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")
+    return int(connection.execute(query).scalar_one())
+
+
 def migrate(connection: Connection) -> None:
     """Create the tables of an empty state, or run the steps that are missing.
 
@@ -51,13 +60,11 @@ def migrate(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-    if not connection.dialect.has_table(connection, schema.meta.name):
+    found = schema_version(connection)
+    if found is None:
         schema.metadata.create_all(connection)
         connection.execute(insert(schema.meta).values(key="schema_version", value=str(schema.SCHEMA_VERSION)))
         return
-    found = int(
-        connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")).scalar_one()
-    )
     if found > schema.SCHEMA_VERSION:
         raise StateError(
             f"state: its schema is version {found}, this margin-exporter knows up to {schema.SCHEMA_VERSION}; "

@@ -32,10 +32,15 @@ def request_counts(connection: Connection) -> dict[tuple[str, str, str], int]:
     return {(account, endpoint, code): int(n) for account, endpoint, code, n in connection.execute(query)}
 
 
+UNCOUNTED = ("/v1/reporting/", "/v1/files/")
+"""Endpoints outside Stripe's read allocation: https://docs.stripe.com/rate-limits excludes reports."""
+
+
 def reads_since(connection: Connection, account: str, start: int) -> int:
-    """Requests in the hours from ``start`` on."""
+    """Requests in the hours from ``start`` on that Stripe's read allocation counts."""
     table = schema.stripe_request
-    query = select(func.sum(table.c.requests)).where(table.c.account == account, table.c.hour >= start)
+    counted = [~table.c.endpoint.startswith(prefix, autoescape=True) for prefix in UNCOUNTED]
+    query = select(func.sum(table.c.requests)).where(table.c.account == account, table.c.hour >= start, *counted)
     return int(connection.execute(query).scalar_one() or 0)
 
 

@@ -1,0 +1,38 @@
+"""Samples of the checks against Stripe's own books: the ledger's drift and heals, and the daily reconciliation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.margin.ledger import Ledger, ledger_source, reconciliation_source
+from exporter.margin.standing import Standing
+from exporter.metrics.catalogue import Sample
+from exporter.money import major
+from exporter.store.reconciliation import Heals
+
+
+def check_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
+    """Series of every account's checks."""
+    for balance in standing.balances:
+        if ledger_source(balance.account) in ledger.as_of and balance.drift is not None:
+            held = (balance.account, balance.currency)
+            yield Sample("margin_ledger_drift_readings", held, float(balance.drift_polls))
+    for name in ledger.sources.ledger:
+        account = name.split("/")[1]
+        read = standing.status.get(name)
+        if read is not None and read.complete_at is not None:
+            healed = standing.heals.get(account, Heals(0, 0))
+            yield Sample("margin_ledger_heals_total", (account,), float(healed.heals))
+            yield Sample("margin_ledger_healed_rows_total", (account,), float(healed.rows))
+        status = standing.status.get(reconciliation_source(account))
+        if status is not None:
+            yield Sample("margin_reconciliation_up", (account,), float(status.up))
+        found = standing.reconciled.get(account)
+        if found is None:
+            continue
+        yield Sample("margin_reconciliation_matches", (account,), float(found.matches))
+        yield Sample("margin_reconciliation_timestamp_seconds", (account,), float(found.end))
+        for line in found.lines:
+            difference = major(line.ours.net - line.stripe.net, line.currency)
+            labels = (account, line.currency, line.category)
+            yield Sample("margin_reconciliation_difference_amount", labels, float(difference))

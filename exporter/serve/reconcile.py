@@ -1,0 +1,225 @@
+"""``margin-exporter reconcile``: the ledger beside Stripe's own report, for any UTC days. Changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+from exporter.clock import Clock, SystemClock, iso
+from exporter.config import AccountSettings, load_settings
+from exporter.errors import ConfigError, MarginError, StateError
+from exporter.margin.ledger import ledger_source
+from exporter.money import major
+from exporter.revenue.account import prove_account
+from exporter.revenue.activity import compare
+from exporter.revenue.client import StripeReader
+from exporter.revenue.ledger import OVERLAP
+from exporter.revenue.reports import NotYet, Reports
+from exporter.store.database import Store
+from exporter.store.reconciliation import Activity, Line, activity
+from exporter.store.sources import statuses
+
+AGREE, DIFFER = 0, 3
+"""Exit statuses; 1 is an error, as everywhere."""
+
+COLUMNS = ("gross", "fee", "net", "count")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command's flags as they were given; empty for the default."""
+
+    first: str = ""
+    last: str = ""
+    account: str = ""
+    format: str = "table"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One account over ``start`` ≤ created < ``end``."""
+
+    account: str
+    start: int
+    end: int
+    lines: Sequence[Line]
+
+
+def reconcile(
+    config_file: Path | None,
+    environment: Mapping[str, str],
+    wanted: Wanted,
+    clock: Clock | None = None,
+) -> int:
+    """Compare and print; returns 0 when all agree, 3 when anything differs. Raises MarginError."""
+    clock = clock or SystemClock()
+    settings = load_settings(config_file, environment)
+    start, end = _interval(wanted, clock)
+    accounts = [account for account in settings.accounts if wanted.account in ("", account.name)]
+    if not accounts:
+        known = ", ".join(account.name for account in settings.accounts) or "none"
+        raise ConfigError(f'--account: there is no account "{wanted.account}"; margin.yaml has {known}')
+    store = Store(settings.state_database_url.reveal(), only_read=True)
+    try:
+        store.expect_prepared()
+        found = [_compared(store, account, start, end, clock) for account in accounts]
+    finally:
+        store.close()
+    print("\n".join(_FORMS[wanted.format](found)))  # noqa: T201
+    return AGREE if all(line.matches for one in found for line in one.lines) else DIFFER
+
+
+def _interval(wanted: Wanted, clock: Clock) -> tuple[int, int]:
+    """Whole UTC days as instants."""
+    today = datetime.fromtimestamp(clock.now(), UTC).date()
+    first = _day("--from", wanted.first) if wanted.first else today - timedelta(days=1)
+    last = _day("--to", wanted.last) if wanted.last else first
+    if last < first:
+        raise ConfigError(f"--to {last} lies before --from {first}")
+    if last >= today:
+        raise ConfigError(f"{last} is not over yet (UTC); the last whole day is {today - timedelta(days=1)}")
+    return _midnight(first), _midnight(last + timedelta(days=1))
+
+
+def _day(flag: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f'{flag}: "{text}" is not a day; write it as 2026-11-01') from None
+
+
+def _midnight(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())
+
+
+def _compared(store: Store, account: AccountSettings, start: int, end: int, clock: Clock) -> Compared:
+    if account.ledger_since is not None and _midnight(account.ledger_since) > start:
+        raise ConfigError(f"account {account.name}: its ledger begins at {account.ledger_since} (ledger_since)")
+    with store.read() as connection:
+        status = statuses(connection).get(ledger_source(account.name))
+        ours = activity(connection, account.name, start, end)
+    if status is None or status.complete_at is None or status.data_at is None:
+        raise StateError(
+            f"account {account.name}: its ledger has not been read whole yet; let margin-exporter serve run"
+        )
+    if status.data_at < end + OVERLAP:
+        raise StateError(
+            f"account {account.name}: its ledger is of {iso(status.data_at)}; it must have been read after "
+            f"{iso(end + OVERLAP)} to be compared"
+        )
+    reader = StripeReader(account, clock)
+    reports = Reports(reader, waiting=_waiting(account.name))
+    try:
+        prove_account(store, reader)
+        stripe = reports.read(reports.order(start, end))
+    except NotYet as error:
+        raise MarginError(f"account {account.name}: {error}, and {iso(end)} is wanted; try again later") from None
+    finally:
+        reader.stop()
+        _say("")
+    return Compared(account.name, start, end, compare(stripe, ours))
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def _waiting(account: str) -> Callable[[float], None]:
+    waited = 0.0
+
+    def waiting(seconds: float) -> None:
+        nonlocal waited
+        _say(f"account {account}: Stripe is making the report, {waited:.0f} s so far")
+        waited += seconds
+
+    return waiting
+
+
+def _say(text: str) -> None:
+    """One line on a terminal, written over by the next; nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
+# --- output ---------------------------------------------------------------------------------------------------------
+
+
+def _cells(line: Line) -> list[str]:
+    """Ours, Stripe's, and ours − Stripe's: gross, fee and net in major units, and the count."""
+    return [text for sums in (line.ours, line.stripe, _minus(line)) for text in _texts(sums, line.currency)]
+
+
+def _minus(line: Line) -> Activity:
+    return Activity(*(ours - stripe for ours, stripe in zip(line.ours, line.stripe, strict=True)))
+
+
+def _texts(sums: Activity, currency: str) -> list[str]:
+    return [*(f"{major(amount, currency):f}" for amount in (sums.gross, sums.fee, sums.net)), str(sums.rows)]
+
+
+def _table(found: Sequence[Compared]) -> Iterator[str]:
+    for one in found:
+        yield f"account {one.account}, {iso(one.start)} (included) to {iso(one.end)} (not included), UTC"
+        head = [["category", "cur", *(f"{side} {name}" for side in ("ledger", "Stripe", "diff") for name in COLUMNS)]]
+        rows = head + [[line.category, line.currency, *_cells(line)] for line in one.lines]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            texts = [
+                text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+            ]
+            yield "  ".join(texts).rstrip()
+        differing = sum(not line.matches for line in one.lines)
+        lines = f"{len(one.lines)} line{'s' * (len(one.lines) != 1)}"
+        yield f"{lines}, all agree" if not differing else f"{lines}, {differing} DIFFER"
+        yield ""
+
+
+def _csv(found: Sequence[Compared]) -> Iterator[str]:
+    names = [f"{side}_{name}" for side in ("ledger", "stripe", "difference") for name in COLUMNS]
+    lines: list[str] = []
+    writer = csv.writer(_Lines(lines), lineterminator="")
+    writer.writerow(["account", "start", "end", "category", "currency", *names])
+    for one in found:
+        for line in one.lines:
+            writer.writerow([one.account, iso(one.start), iso(one.end), line.category, line.currency, *_cells(line)])
+    yield from lines
+
+
+class _Lines:
+    """What csv.writer writes to."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.write = lines.append
+
+
+def _json(found: Sequence[Compared]) -> Iterator[str]:
+    yield json.dumps(
+        [
+            {
+                "account": one.account,
+                "start": iso(one.start),
+                "end": iso(one.end),
+                "matches": all(line.matches for line in one.lines),
+                "lines": [_object(line) for line in one.lines],
+            }
+            for one in found
+        ],
+        indent=2,
+    )
+
+
+def _object(line: Line) -> dict[str, object]:
+    sides = {"ledger": line.ours, "stripe": line.stripe, "difference": _minus(line)}
+    return {
+        "category": line.category,
+        "currency": line.currency,
+        "matches": line.matches,
+        **{side: dict(zip(COLUMNS, _texts(sums, line.currency), strict=True)) for side, sums in sides.items()},
+    }
+
+
+_FORMS = {"table": _table, "csv": _csv, "json": _json}
