@@ -75,7 +75,7 @@ def read_discount(raw: object, currency: str, at: int, rules: MrrRules) -> Disco
         found = found._replace(
             coupon=str(coupon.get("id") or ""),
             duration=str(coupon.get("duration")),
-            products=None if limited is None else frozenset(map(str, limited)),
+            products=frozenset(map(str, limited)) if limited else None,
         )
     if found.end is not None and at >= found.end:
         return found._replace(skipped="ended")

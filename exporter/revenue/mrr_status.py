@@ -6,7 +6,7 @@ lets a business choose, or contradicts itself, a rule of ``MrrRules`` decides; d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from exporter.config import MrrRules
@@ -78,7 +78,7 @@ def _paid(subscription: Object, at: int) -> bool:
     if subscription.get("first_paid_at") is not None:
         return bool(subscription["first_paid_at"] <= at)
     invoice = subscription.get("latest_invoice")
-    if not isinstance(invoice, dict):
+    if not isinstance(invoice, Mapping):
         raise Unknown("first_payment", "the latest invoice was not read")
     if invoice.get("status") == "paid" and invoice.get("amount_paid"):
         return True
