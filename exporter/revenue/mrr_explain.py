@@ -38,6 +38,7 @@ SKIPPED = {
     "currency": "has no amount in the subscription's currency",
 }
 NOTES = {
+    "customer_discount_unknown": "the key may not read customers; this one may have a discount",
     "discount_currency": "a coupon has no amount in the subscription's currency and takes nothing off",
     "includes_tax": "the amount includes tax at a rate that is not known",
     "trial_offer_ended": "the trial offer is over and its next price was not read: this is the last price known",

@@ -52,7 +52,7 @@ def status_of(subscription: Object, at: int, rules: MrrRules) -> Status:
     if rules.counts_from == "first_payment":
         asked += ("counts_from",)
         if not _paid(subscription, at):
-            return Status(False, "first_payment", None, asked)
+            return Status(False, "first_payment", earliest((subscription.get("first_paid_at"), ends), at), asked)
     return Status(True, "counts", ends, asked)
 
 
@@ -75,8 +75,9 @@ def _paid(subscription: Object, at: int) -> bool:
     The first invoice is that of the start or, after a trial, that of the trial's end; the invoice of a trial is paid
     with nothing. In a later period an active subscription has been paid for, or it would be past due.
     """
-    if subscription.get("first_paid_at") is not None:
-        return bool(subscription["first_paid_at"] <= at)
+    if "first_paid_at" in subscription:  # from the stored invoices; null: none of them was paid with money
+        paid_at = subscription["first_paid_at"]
+        return paid_at is not None and bool(paid_at <= at)
     invoice = subscription.get("latest_invoice")
     if not isinstance(invoice, Mapping):
         raise Unknown("first_payment", "the latest invoice was not read")

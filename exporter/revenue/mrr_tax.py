@@ -26,7 +26,8 @@ def inclusive_tax(subscription: Object, item: Object, behavior: str | None) -> T
     """The tax inside the item's amounts; ``behavior`` is its price's ``tax_behavior`` in the subscription's currency.
 
     Tax rates on the item go before the subscription's default ones. With Stripe Tax there are none: then the
-    effective rate of the latest invoice counts (``latest_inclusive_tax``, percent), where it is known.
+    effective rate of the latest invoice counts, where it is known (``latest_inclusive_tax``, percent as text: "20" or
+    "20000/999").
     """
     for name, rates in (("item", item.get("tax_rates")), ("subscription", subscription.get("default_tax_rates"))):
         if rates:
@@ -35,7 +36,7 @@ def inclusive_tax(subscription: Object, item: Object, behavior: str | None) -> T
         return Tax(ZERO, True, "price")
     latest = item.get("latest_inclusive_tax", subscription.get("latest_inclusive_tax"))
     if latest is not None:
-        return Tax(Fraction(Decimal(str(latest))) / 100, True, "latest_invoice")
+        return Tax(Fraction(str(latest)) / 100, True, "latest_invoice")
     return Tax(ZERO, behavior != "inclusive", "price")
 
 

@@ -18,6 +18,7 @@ from exporter.errors import SourceError
 from exporter.revenue import shapes
 from exporter.revenue.client import NotFound, StripeReader
 from exporter.revenue.mrr import mrr_of
+from exporter.revenue.mrr_invoiced import with_invoices
 from exporter.revenue.pages import Page
 from exporter.revenue.slices import Chunk
 from exporter.revenue.terms import Refused, Terms, price_key
@@ -209,7 +210,9 @@ class SubscriptionListing:
         """Store the subscriptions as they were read."""
         self.terms.save(connection)
         unique = {row[0].id: row for row in rows}
-        save_subscriptions(connection, self._reader.account.name, list(unique.values()), int(self._reader.clock.now()))
+        account, now = self._reader.account.name, int(self._reader.clock.now())
+        told = with_invoices(connection, account, list(unique.values()), now, self._rules)
+        save_subscriptions(connection, account, told, now)
 
 
 def _customer_id(subscription: shapes.Subscription) -> str | None:

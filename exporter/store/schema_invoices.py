@@ -39,6 +39,7 @@ invoice = Table(
     Column("read_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("account", "id"),
 )
+Index("invoice_subscription", invoice.c.account, invoice.c.subscription_id)
 Index("invoice_awaits", invoice.c.account, invoice.c.awaits)
 
 invoice_line = Table(
@@ -55,6 +56,8 @@ invoice_line = Table(
     Column("period_start", BigInteger, nullable=False),
     Column("period_end", BigInteger, nullable=False),  # exclusive; = period_start: a point in time
     Column("known_at", BigInteger, nullable=False),  # the invoice's finalisation
+    Column("item_id", String, nullable=True),  # si_… of the subscription item that the line charges
+    Column("inclusive_tax", BigInteger, nullable=True),  # minor units of tax that its price included
     Column("counts", Boolean, nullable=False),  # false: the first invoice of an incomplete subscription
     PrimaryKeyConstraint("account", "invoice_id", "id"),
     **_BY_KEY,

@@ -132,6 +132,17 @@ def stored_subscriptions(connection: Connection, account: str, batch: int = 1000
         last = rows[-1].id
 
 
+def stored_by_ids(connection: Connection, account: str, ids: Sequence[str]) -> list[Subscription]:
+    """Those of the account's subscriptions with these ids that are stored."""
+    table = schema.subscription
+    columns = [table.c[name] for name in Subscription._fields]
+    found: list[Subscription] = []
+    for some in _batches(list(ids)):
+        query = select(*columns).where(table.c.account == account, table.c.id.in_(some)).order_by(table.c.id)
+        found += [Subscription(*row) for row in connection.execute(query)]
+    return found
+
+
 def subscriptions_of_customers(connection: Connection, account: str, customers: Iterable[str]) -> set[str]:
     """Ids of the customers' subscriptions that are not over."""
     table = schema.subscription
