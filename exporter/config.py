@@ -77,6 +77,7 @@ class AccountSettings(Document):
     api_base: ApiBase = Field(default=None, validate_default=True)
     allow_test_mode: bool = True
     poll_interval: Duration = Field(default=900, ge=1, le=86400)
+    relist_interval: Duration = Field(default=7 * 86400, ge=3600, le=365 * 86400)
     requests_per_second: int = Field(default=20, ge=1, le=100)
     workers: int = Field(default=12, ge=1, le=64)
     page_size: int = Field(default=100, ge=1, le=100)

@@ -206,20 +206,6 @@ def test_e113_an_event_cursor_of_31_days_means_the_full_list(stripe: Account) ->
     assert stripe.mrr() == 0
 
 
-def test_the_daily_list_finds_what_no_event_said(stripe: Account) -> None:
-    first, second = subscribe(stripe, 1), subscribe(stripe, 2)
-    source = stripe.source()
-    source.poll_subscriptions()
-    change(stripe, first, None, status="canceled")
-    stripe.world.remove("subscriptions", second.id)
-    stripe.clock.advance(DAY - 900)
-    source.poll_subscriptions()
-    assert stripe.mrr() == 4000
-    stripe.clock.advance(900)
-    source.poll_subscriptions()
-    assert (stripe.mrr(), counts(stripe)) == (0, {"canceled": 1})
-
-
 def test_many_changes_are_read_with_the_list(stripe: Account) -> None:
     made = [subscribe(stripe, serial) for serial in range(60)]
     source = stripe.source()

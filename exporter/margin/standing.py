@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from exporter.config import Settings
 from exporter.revenue.allowance import Allowance, read_allowance, request_counts
-from exporter.store import ledger, movements, reconciliation, sources, subscriptions, usage
+from exporter.store import drift, ledger, movements, reconciliation, sources, subscriptions, usage
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Standing:
     baselines: Mapping[str, int]
     flows: Sequence[movements.Flow]
     subscriber_flows: Sequence[movements.SubscriberFlow]
+    mrr_drift: Sequence[drift.MrrDrift]
     requests: Mapping[tuple[str, str, str], int]
     allowance: Mapping[str, Allowance]
     usage_counters: Sequence[usage.UsageCounter]
@@ -69,6 +70,7 @@ def read_standing(connection: Connection, settings: Settings, at: int) -> Standi
         baselines={name: at for name, at in begun.items() if at is not None},
         flows=[flow for name in accounts for flow in movements.flows(connection, name)],
         subscriber_flows=subscriber_flows,
+        mrr_drift=drift.drifts(connection),
         requests=request_counts(connection),
         allowance=read_allowance(connection, at),
         usage_counters=usage.usage_counters(connection),

@@ -27,6 +27,7 @@ _POLLED = {
     "@ledger": "Polled from Stripe every 15m by default.",
     "@balance": "Polled from Stripe every hour by default.",
     "@report": "Polled from Stripe every day.",
+    "@relist": "Re-listed from Stripe every 7d by default.",
     "@subscriptions": "Polled from Stripe every 15m by default.",
     "@usage": "Polled from the usage log every 1m by default.",
     "@joined": "Remade at least every 15s from polled sources (by default Stripe every 15m, usage log every 1m).",
@@ -148,6 +149,14 @@ gauge margin_mrr_noted_subscriptions{account,note}
     Subscription items whose MRR counts but is worth a look, by note (docs/mrr.md): a coupon without an amount in the
     subscription's currency, tax inside at an unknown rate, a trial offer that is over, a customer whose discount the
     key may not read. @subscriptions
+
+gauge margin_mrr_drift_amount{account,currency}
+    Monthly recurring revenue that the last full re-list of subscriptions found and no event had told of, less what had
+    been stored, major units per month. It was healed, and booked as a restatement. Absent before the first re-list.
+    @relist
+
+gauge margin_mrr_drift_subscriptions{account,currency}
+    Subscriptions whose monthly recurring revenue the last full re-list found different without an event. @relist
 
 gauge margin_subscriptions{account,status}
     Subscriptions now, by Stripe's status. @subscriptions

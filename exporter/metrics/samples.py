@@ -97,6 +97,11 @@ def standing_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
             yield Sample("margin_subscribers", (account,), float(standing.subscribers.get(account, 0)))
             trials = standing.subscriptions.get((account, "trialing"), 0)
             yield Sample("margin_trials", (account,), float(trials))
+    for drift in standing.mrr_drift:
+        held = (drift.account, drift.currency)
+        if subscriptions_source(drift.account) in ledger.as_of:
+            yield _money("margin_mrr_drift_amount", held, drift.amount, drift.currency)
+            yield Sample("margin_mrr_drift_subscriptions", held, float(drift.subscriptions))
     yield from _source_samples(standing, ledger)
 
 

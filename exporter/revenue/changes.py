@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
 from exporter.config import MrrRules
 from exporter.errors import SourceError
+from exporter.movement import Cause
 from exporter.revenue import shapes
 from exporter.revenue.account import account_created
 from exporter.revenue.client import NotFound, StripeReader
-from exporter.revenue.events import Event, Relist, Write, restart
+from exporter.revenue.drift import ReviewListing, review_ended, settle_doubts
+from exporter.revenue.events import KEPT, OVERLAP, Event, Relist, Write, restart
 from exporter.revenue.ledger import STRIPE_BEGAN
 from exporter.revenue.subscriptions import Row, SubscriptionListing
 from exporter.revenue.terms import Refused, Terms, decode_refused, encode_refused
-from exporter.revenue.whole import Hooks, begin, finish_slices, in_parallel, in_slices, leave_to_slices
+from exporter.revenue.whole import Hooks, begin, finish_slices, in_parallel, leave_to_slices
 from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.drift import doubted, doubts, forget_doubts
 from exporter.store.slices import load_slices
 from exporter.store.subscriptions import (
     Subscription,
@@ -35,11 +38,12 @@ from exporter.store.subscriptions import (
 
 log = logging.getLogger("exporter.revenue")
 
-LIST_EVERY = 86_400
 LIST_PAGES = 5
 FEW_CHANGES = 20
 FORMAT = 2
 """Raised when more of a subscription is stored: what a former version stored is then read again."""
+DOUBTED = 2 * OVERLAP
+"""Seconds that an event has to tell of what a review has found."""
 ASK_AGAIN = 86_400
 """Seconds after which something that was refused is asked for again."""
 
@@ -69,60 +73,90 @@ class SubscriptionChanges:
     # --- the full list ---
 
     def wants_resync(self, connection: Connection) -> bool:
-        """Never read, half read, not for ``LIST_EVERY``, or read without something that may be allowed by now."""
+        """Never read, half read, not for long, or read without something that may be allowed by now."""
         now = self._reader.clock.now()
         ask_again = self._asked_at is None or now - self._asked_at >= ASK_AGAIN
         return self._list_due(connection, now) or (ask_again and bool(self._refused(connection)))
 
     def _list_due(self, connection: Connection, now: float) -> bool:
-        listed_at = self._number(connection, "listed_at")
-        if listed_at is None or self._number(connection, "format") != FORMAT or load_slices(connection, self.source):
+        if load_slices(connection, self.source) or self._must_list(connection, now):
             return True
-        return now - listed_at >= LIST_EVERY or self._number(connection, "list_wanted") == 1
+        return now - (self._number(connection, "listed_at") or 0) >= self._reader.account.relist_interval
+
+    def _must_list(self, connection: Connection, now: float) -> bool:
+        """Whether what is stored may be wrong, as far as is known, so that this is not just a review."""
+        listed_at, events_at = self._number(connection, "listed_at"), self._number(connection, "events_at")
+        if listed_at is None or events_at is None or now - events_at > KEPT:
+            return True
+        return self._number(connection, "format") != FORMAT or self._number(connection, "list_wanted") == 1
 
     def resync(self) -> float:
         """Read the full list; whatever it does not show any more is forgotten."""
         now = self._reader.clock.now()
         with self._store.read() as connection:
             refused = self._refused(connection)
-            due = self._list_due(connection, now)
+            due, must = self._list_due(connection, now), self._must_list(connection, now)
             events_at = self._number(connection, "events_at")
-        if refused:
-            refused = self._still_refused(refused)
-            if refused and not due and events_at is not None:
-                return events_at
-        half_read = in_slices(self._store, self.source)
-        with self._store.read() as connection:
+            former = self._number(connection, "format") != FORMAT
+            half_read = bool(load_slices(connection, self.source))
             began = (self._number(connection, "list_began") if half_read else None) or int(now)
-        listing = self._listing(refused, fresh_since=began)
+            cause: Cause = cast(Cause, get_cursor(connection, self.source, "list_cause") or "observed")
+        if refused:
+            left = self._still_refused(refused)
+            if left and not due and events_at is not None:
+                return events_at
+            former, refused = former or left.keys() != refused.keys(), left
         if not half_read:
-            start = account_created(self._store, self._reader.account.name)
+            cause = "rules" if former else "observed" if must else "drift"
+        kind = ReviewListing if cause == "drift" else SubscriptionListing
+        listing = self._listing(refused, kind, cause, fresh_since=began)
+        self._read_list(listing, began, half_read)
+        return began
+
+    def _read_list(self, listing: SubscriptionListing, began: int, half_read: bool) -> None:
+        account = self._reader.account
+        if not half_read:
+            start = account_created(self._store, account.name)
             start = STRIPE_BEGAN if start is None else start - 86_400
             begun = begin(listing, start, LIST_PAGES)
             with self._store.write() as connection:
                 listing.store(connection, begun.rows)
                 self._set(connection, list_began=began)
+                set_cursor(connection, self.source, "list_cause", listing.cause)
                 if begun.whole:
-                    self._listed(connection, listing)
-                    return began
+                    self._listed(connection, listing, began)
+                    return
                 leave_to_slices(connection, self.source, start, begun)
-        account = self._reader.account
 
         def done(connection: Connection) -> None:
-            self._listed(connection, listing)
+            self._listed(connection, listing, began)
 
         finish_slices(self._store, self.source, listing, account.workers, self._reader.clock, self._hooks, done)
-        return began
 
-    def _listed(self, connection: Connection, listing: SubscriptionListing) -> None:
-        began = self._number(connection, "list_began") or 0
-        gone = remove_unread(connection, self._reader.account.name, began, int(self._reader.clock.now()))
-        if gone:
-            log.info("subscriptions vanished account=%s rows=%d", self._reader.account.name, gone)
+    def _listed(self, connection: Connection, listing: SubscriptionListing, began: int) -> None:
         listing.terms.save(connection)
         self._set(connection, listed_at=began, format=FORMAT)
         self._set_refused(connection, listing.terms.refused)
+        if isinstance(listing, ReviewListing):
+            # The events since the last poll are still to be read: they tell what is a movement, and what is drift.
+            review_ended(connection, listing.account, began, listing.now)
+            return
+        gone = remove_unread(connection, listing.account, began, listing.now, listing.cause)
+        if gone:
+            log.info("subscriptions vanished account=%s rows=%d", listing.account, gone)
+        forget_doubts(connection, listing.account)
         restart(connection, self.source, began)
+
+    def settle(self) -> None:
+        """Book what the last review found, once the events that might have told of it have had their time."""
+        with self._store.read() as connection:
+            until = (self._number(connection, "events_at") or 0) - DOUBTED
+            if not doubts(connection, self._reader.account.name, until):
+                return
+            refused = self._refused(connection)
+        listing = self._listing(refused)
+        with self._store.write() as connection:
+            settle_doubts(connection, listing, until)
 
     # --- events ---
 
@@ -133,6 +167,7 @@ class SubscriptionChanges:
         with self._store.read() as connection:
             changed = named.subscriptions | subscriptions_of_customers(connection, account.name, named.customers)
             touched = subscriptions_naming(connection, account.name, named.terms)
+            changed |= doubted(connection, account.name) & {row.id for row in touched}
             refused = self._refused(connection)
         if len(changed) + len(named.terms) > FEW_CHANGES and self._list_is_cheaper(len(changed) + len(named.terms)):
             raise Relist(f"{len(changed)} subscriptions and {len(named.terms)} prices and coupons changed")
@@ -145,7 +180,8 @@ class SubscriptionChanges:
 
         def write(connection: Connection) -> None:
             listing.store(connection, [*(row for row in rows if row is not None), *mended])
-            remove_subscriptions(connection, account.name, gone, int(self._reader.clock.now()))
+            remove_subscriptions(connection, account.name, gone, listing.now)
+            forget_doubts(connection, account.name, ids)
             if listing.terms.refused.keys() - refused.keys():
                 self._set_refused(connection, {**refused, **listing.terms.refused})
 
@@ -176,11 +212,17 @@ class SubscriptionChanges:
             refused = self._refused(connection)
         return "; ".join(one.message for one in refused.values()) or None
 
-    def _listing(self, refused: Mapping[str, Refused], **terms: Any) -> SubscriptionListing:
+    def _listing(
+        self,
+        refused: Mapping[str, Refused],
+        kind: type[SubscriptionListing] = SubscriptionListing,
+        cause: Cause = "observed",
+        **terms: Any,
+    ) -> SubscriptionListing:
         made = Terms(self._store, self._reader, **terms)
         if "customers" in refused:
             made.refused["customers"] = refused["customers"]
-        return SubscriptionListing(self._reader, self._rules, made, customers="customers" not in refused)
+        return kind(self._reader, self._rules, made, customers="customers" not in refused, cause=cause)
 
     def _still_refused(self, refused: Mapping[str, Refused]) -> dict[str, Refused]:
         """Ask again, one request each."""

@@ -157,6 +157,7 @@ class StripeSource:
                 break
         if isinstance(own, Exception):
             raise own
+        self._changes.settle()
         settle_baseline(self._store, self._account.name, self._rules, int(self._clock.now()))
         lacking = self._changes.warning
         return _Outcome(own, _Lack("permission", lacking) if lacking else None)

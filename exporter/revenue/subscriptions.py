@@ -7,7 +7,7 @@ can in the same request (https://docs.stripe.com/expand); the rest is in ``reven
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from exporter.config import MrrRules
 from exporter.errors import SourceError
+from exporter.movement import Cause
 from exporter.revenue import shapes
 from exporter.revenue.client import NotFound, StripeReader
 from exporter.revenue.mrr import mrr_of
@@ -39,14 +40,34 @@ Row = tuple[Subscription, Sequence[ItemMrr]]
 class SubscriptionListing:
     """``/v1/subscriptions`` in every status, for one reading with its ``terms``.
 
-    ``customers``: whether the key is believed to read customers; a refusal is noted in ``terms.refused``.
+    ``customers``: whether the key is believed to read customers; a refusal is noted in ``terms.refused``. ``cause`` of
+    the changes of MRR that it brings.
     """
 
-    def __init__(self, reader: StripeReader, rules: MrrRules, terms: Terms, *, customers: bool = True) -> None:
+    def __init__(
+        self,
+        reader: StripeReader,
+        rules: MrrRules,
+        terms: Terms,
+        *,
+        customers: bool = True,
+        cause: Cause = "observed",
+    ) -> None:
+        self.cause: Cause = cause
         self._reader = reader
         self._rules = rules
         self.terms = terms
         self._customers = customers
+
+    @property
+    def account(self) -> str:
+        """Name of the account."""
+        return self._reader.account.name
+
+    @property
+    def now(self) -> int:
+        """The clock's second."""
+        return int(self._reader.clock.now())
 
     def page(self, start: int, end: int | None, after: str | None) -> Chunk[Row]:
         """One page of the subscriptions with ``start`` ≤ created < ``end``, newest first, after the id ``after``."""
@@ -118,7 +139,7 @@ class SubscriptionListing:
 
     def row(self, subscription: Subscription) -> Row:
         """What is stored of a subscription, with the MRR of its items now."""
-        return subscription, mrr_of(shapes.as_mapping(subscription.object), int(self._reader.clock.now()), self._rules)
+        return subscription, mrr_of(shapes.as_mapping(subscription.object), self.now, self._rules)
 
     def _items(self, subscription: shapes.Subscription) -> list[shapes.Item]:
         """All items: a subscription carries only its first ones."""
@@ -206,13 +227,15 @@ class SubscriptionListing:
         found = self._reader.fetch(CUSTOMERS, shapes.CUSTOMER, params, id_)
         return [] if found.discount is None else [found.discount]
 
+    def told(self, connection: Connection, rows: Iterable[Row]) -> list[Row]:
+        """Each once, with what the stored invoices tell of it."""
+        unique = {row[0].id: row for row in rows}
+        return with_invoices(connection, self.account, list(unique.values()), self.now, self._rules)
+
     def store(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Store the subscriptions as they were read."""
         self.terms.save(connection)
-        unique = {row[0].id: row for row in rows}
-        account, now = self._reader.account.name, int(self._reader.clock.now())
-        told = with_invoices(connection, account, list(unique.values()), now, self._rules)
-        save_subscriptions(connection, account, told, now)
+        save_subscriptions(connection, self.account, self.told(connection, rows), self.now, self.cause)
 
 
 def _customer_id(subscription: shapes.Subscription) -> str | None:

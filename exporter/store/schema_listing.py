@@ -15,3 +15,26 @@ stripe_term = Table(
     Column("read_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("account", "key"),
 )
+
+subscription_doubt = Table(
+    "subscription_doubt",  # what a re-list showed of a subscription whose MRR is stored otherwise
+    metadata,
+    Column("account", String, nullable=False),
+    Column("id", String, nullable=False),
+    Column("customer_id", String, nullable=True),
+    Column("status", String, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("found_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account", "id"),
+)
+
+mrr_drift = Table(
+    "mrr_drift",  # of the last re-list
+    metadata,
+    Column("account", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount", BigInteger, nullable=False),  # minor units per month: as listed, less as it had been stored
+    Column("subscriptions", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account", "currency"),
+)
