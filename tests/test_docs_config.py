@@ -150,7 +150,15 @@ def test_examples_of_margin_yaml_load(name: str, tmp_path: Path) -> None:
 
 def test_the_whole_example_has_every_key(tmp_path: Path) -> None:
     """Keys that nearly nobody sets are on the page, and not in the example."""
-    rare = {"api_base", "allow_test_mode", "requests_per_second", "workers", "page_size", "expand_source"}
+    rare = {
+        "api_base",
+        "allow_test_mode",
+        "relist_interval",
+        "requests_per_second",
+        "workers",
+        "page_size",
+        "expand_source",
+    }
     rare |= {"day_factor", "week_factor"}
     (example,) = blocks("configuration.md", "yaml")
     models = {model for page, _, model in SECTIONS if page == "configuration.md"}
