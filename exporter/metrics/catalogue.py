@@ -27,7 +27,7 @@ _POLLED = {
     "@ledger": "Polled from Stripe every 15m by default.",
     "@balance": "Polled from Stripe every hour by default.",
     "@report": "Polled from Stripe every day.",
-    "@relist": "Re-listed from Stripe every 7d by default.",
+    "@relist": "Polled whole from Stripe every 7d by default.",
     "@subscriptions": "Polled from Stripe every 15m by default.",
     "@usage": "Polled from the usage log every 1m by default.",
     "@joined": "Remade at least every 15s from polled sources (by default Stripe every 15m, usage log every 1m).",
