@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from mrr_cases import AT, subscription_of
 from sqlalchemy import insert, update
-from stripe_source import open_store
+from stripe_source import DAY, NOW, account, open_store
 
 from exporter import cli
+from exporter.demo.facts import Customer, Item, Price, Product, Subscription
+from exporter.demo.terms import Coupon, Discount, Option, Tier
 from exporter.errors import ConfigError, StateError
 from exporter.serve.explain import explain_mrr
 from exporter.store import schema
@@ -128,6 +130,46 @@ def test_every_kind_of_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "changes       2026-07-15T00:00:00Z, by time alone",
     ):
         assert any(line.startswith(expected) for line in lines), expected
+
+
+def test_a_subscription_as_it_was_read_from_stripe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    born = NOW - 90 * DAY
+    tiers = (Tier(10, 900), Tier(None, 400, 150))
+    launch = Discount("di_1", "LAUNCH", NOW - DAY, "cus_1", "sub_1")
+    with account(tmp_path) as stripe:
+        stripe.world.add(
+            Product("prod_1", born, "Plan"),
+            Price("price_1", born, "prod_1", "usd", 0, "year", tiers_mode="graduated", tiers=(Tier(None, 1000),),
+                  options=(Option("eur", None, tiers),)),
+            Coupon("LAUNCH", born, "Launch", "forever", amount_off=500, currency="usd", options=(("eur", 450),)),
+            Customer("cus_1", born, "eur"),
+            Subscription("sub_1", NOW - DAY, "cus_1", "eur", "active", (Item("si_1", "price_1", 25, NOW),), NOW - DAY,
+                         NOW + DAY, discounts=(launch,)),
+        )  # fmt: skip
+        stripe.source().poll_subscriptions()
+        assert explain_mrr(None, environment(f"sqlite:///{tmp_path / 'state.db'}"), "sub_1", None, "2026-09-21") == 0
+        worth = stripe.mrr()
+    shown = capsys.readouterr().out
+    assert worth == 1225
+    assert (
+        shown.split("\n", 2)[2]
+        == """\
+status        active: counts
+discount      of the subscription: di_1 (coupon LAUNCH, forever): 4.50 eur off an invoice
+
+si_1, product prod_1, price price_1
+  graduated tier 10 × 9.00 eur
+  graduated tier 15 × 4.00 eur + 1.50 eur flat
+  charged       151.50 eur every year
+  discount      −4.50 eur by di_1 (coupon LAUNCH, forever): 4.50 eur off an invoice
+  left          147.00 eur
+  months        ÷ 12 = 12.25 eur
+  worth         12.25 eur a month
+
+total         12.25 eur a month
+changes       not by time alone
+"""
+    )
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

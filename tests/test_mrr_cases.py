@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from mrr_cases import FILE, Case, read_cases
+from mrr_cases import AT, FILE, Case, read_cases, subscription_of
 
 from exporter.clock import iso
+from exporter.config import MrrRules
 from exporter.money import major
 from exporter.revenue.mrr import NOTES, mrr_of, value_of
 from exporter.revenue.mrr_explain import explain
@@ -44,6 +45,14 @@ def test_case(case: Case) -> None:
     assert int(total > 0) == case.subscribers
     if case.major is not None:
         assert str(major(total, found[0].currency)) == case.major
+
+
+def test_items_carry_their_product_and_the_subscription_s_currency() -> None:
+    made = subscription_of({"currency": "isk", "items": [{"amount": 500, "product": "prod_b"}, {"amount": 1}]})
+    assert mrr_of(made, AT, MrrRules()) == (
+        ItemMrr("si_1", "prod_b", "isk", 500),
+        ItemMrr("si_2", "prod_a", "isk", 1),
+    )
 
 
 def test_ids_are_unique_and_every_source_is_an_address() -> None:

@@ -53,7 +53,9 @@ class Cycle:
                 if unknown:
                     raise unknown
                 taken = tuple((cut.discount, cut.of[number]) for cut in cuts if number in cut.of)
-                net = (line.amount or ZERO) - sum((amount for _, amount in taken), ZERO)
+                net = line.amount or ZERO
+                for _, amount in taken:
+                    net -= amount
                 found.append(OnInvoice(invoice.shares[number], taken, net))
         return tuple(found)
 

@@ -29,7 +29,8 @@ class Part(NamedTuple):
 
     @property
     def amount(self) -> Fraction:
-        return self.unit_amount * self.units + self.flat_amount
+        amount = self.unit_amount * self.units
+        return amount + self.flat_amount if self.flat_amount else amount
 
 
 class Charge(NamedTuple):
