@@ -40,7 +40,7 @@ def test_money_says_its_unit_and_that_it_is_polled(metric: Metric) -> None:
 @each_metric
 def test_labels_are_known_and_ordered_as_declared(metric: Metric) -> None:
     assert len(set(metric.labels)) == len(metric.labels)
-    assert all(re.fullmatch(r"[a-z]+", label) for label in metric.labels)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", label) for label in metric.labels)
     assert not {"customer", "type", "job", "instance", "le", "quantile"} & set(metric.labels)
     if "window" in metric.labels:
         assert "the window" in metric.help or "joined figure" in metric.help

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Facts, check_counters, check_standing, check_view
+from oracle import Facts, check_choice, check_counters, check_customers, check_standing, check_view
 from sqlalchemy import create_engine
 
 from exporter.clock import FixedClock
-from exporter.demo import usage_log
+from exporter.demo import truth, usage_log
 from exporter.demo.facts import History, Usage
 from exporter.demo.files import write_demo_files
 from exporter.demo.scenario import history_and_spans
@@ -49,7 +49,8 @@ class Business:
     @property
     def facts(self) -> Facts:
         history = self.history
-        return Facts(NOW, history.transactions, history.subscriptions, history.prices, self.usage)
+        payers = truth.payers(history.charges, history.refunds, history.disputes)
+        return Facts(NOW, history.transactions, history.subscriptions, history.prices, self.usage, payers)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,8 @@ def test_every_window_equals_the_scenario(business: Business, tmp_path: Path, zo
     usage_log.fill(engine, business.usage)
     view, exporter, _ = run(business, tmp_path, zone, usage_url, f"sqlite:///{tmp_path}/state.db")
     check_view(view, business.facts, zone)
+    check_choice(view, business.facts, zone)
+    check_customers(view, business.facts, zone)
     check_standing(view, business.facts)
     check_counters(view, business.facts)
     assert {status.message for status in view.standing.status.values()} == {None}
@@ -113,6 +116,7 @@ def test_same_figures_from_every_engine(business: Business, tmp_path: Path, post
         folder.mkdir()
         view, exporter, loaded = run(business, folder, "America/New_York", usage_url, state_url)
         check_view(view, business.facts, "America/New_York")
+        check_customers(view, business.facts, "America/New_York")
         check_standing(view, business.facts)
         made[name] = sorted(s for s in samples_of(view, loaded) if s.name not in OF_THE_RUN)
         exporter.stop()

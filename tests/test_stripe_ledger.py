@@ -293,7 +293,8 @@ def test_a_long_gap_is_read_in_slices(stripe: Account) -> None:
 
 def test_403_on_expansion_alone_stores_rows_without_their_source(stripe: Account) -> None:
     stripe.world.keys[DEMO_KEY].denied.add("rak_balance_transaction_source_read")
-    stripe.world.charge(1000)
+    for days in (0, 60, 70):
+        stripe.world.charge(1000, at=NOW - days * DAY)
     source = stripe.source()
     source.poll_ledger()
     status = stripe.status()
@@ -301,7 +302,7 @@ def test_403_on_expansion_alone_stores_rows_without_their_source(stripe: Account
     assert "rak_balance_transaction_source_read" in (status.message or "")
     assert "without customer" in (status.message or "")
     with stripe.store.read() as connection:
-        assert ledger.unexpanded_rows(connection) == {"main": 1}
+        assert ledger.unexpanded_rows(connection) == {"main": 3}
     stripe.assert_exact()
 
     # It is not asked in vain at each poll, and the reason stays visible.
@@ -310,13 +311,18 @@ def test_403_on_expansion_alone_stores_rows_without_their_source(stripe: Account
     assert stripe.requests()[LIST, "403"] == 1
     assert stripe.status().reason == "permission"
 
-    # A day later it is tried again; the permission was added, and what the re-read shows is completed.
+    # A day later it is tried again; the permission was added, and all rows that figures may show are completed.
     stripe.world.keys[DEMO_KEY].denied.clear()
     stripe.clock.advance(DAY)
     source.poll_ledger()
     assert (stripe.status().up, stripe.status().reason) == (True, None)
     with stripe.store.read() as connection:
-        assert ledger.unexpanded_rows(connection) == {"main": 0}
+        assert ledger.unexpanded_rows(connection) == {"main": 1}
+    stripe.assert_exact()
+    asked = stripe.requests()[LIST, "200"]
+    stripe.clock.advance(900)
+    source.poll_ledger()
+    assert stripe.requests()[LIST, "200"] == asked + 1
 
 
 def test_expansion_can_be_turned_off(stripe: Account) -> None:

@@ -7,12 +7,12 @@ dollars.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fractions import Fraction
 
-from exporter.demo.facts import Price, Subscription, Transaction, Usage
+from exporter.demo.facts import Charge, Dispute, Price, Refund, Subscription, Transaction, Usage
 
 GROSS = frozenset({"charge"})
 REFUNDS = frozenset({"refund", "refund_failure"})
@@ -75,6 +75,46 @@ def cash_converted(
     return total
 
 
+def payers(charges: Iterable[Charge], refunds: Iterable[Refund], disputes: Iterable[Dispute]) -> dict[str, str]:
+    """Transaction → the customer whose payment it is or comes back from."""
+    found: dict[str, str] = {}
+    paid_by: dict[str, str] = {}
+    for charge in charges:
+        if charge.customer is not None:
+            paid_by[charge.id] = charge.customer
+            if charge.transaction is not None:
+                found[charge.transaction] = charge.customer
+    for refund in refunds:
+        for row in (refund.transaction, refund.failure_transaction):
+            if row is not None and refund.charge in paid_by:
+                found[row] = paid_by[refund.charge]
+    for dispute in disputes:
+        if dispute.charge in paid_by:
+            found.update(dict.fromkeys(dispute.transactions, paid_by[dispute.charge]))
+    return found
+
+
+def money_by(
+    owner: Mapping[str, str],
+    transactions: Iterable[Transaction],
+    start: int,
+    end: int,
+    rate: Callable[[str, date], Fraction],
+    day_of: Callable[[int], date],
+) -> dict[str, tuple[Fraction, Fraction]]:
+    """Owner → (net sales, fees) in the reporting currency's minor units; "" for what is nobody's."""
+    sales: defaultdict[str, Fraction] = defaultdict(Fraction)
+    fees: defaultdict[str, Fraction] = defaultdict(Fraction)
+    for row in transactions:
+        if start <= row.at < end:
+            who, worth = owner.get(row.id, ""), rate(row.currency, day_of(row.at))
+            if row.category in GROSS | REFUNDS | DISPUTES:
+                sales[who] += row.amount * worth
+            if row.category != "payout":
+                fees[who] += (row.fee - (row.amount if row.category == "fee" else 0)) * worth
+    return {who: (sales[who], fees[who]) for who in {*sales, *fees}}
+
+
 def monthly(subscription: Subscription, prices: dict[str, Price]) -> int:
     """What a subscription is worth a month by the catalogue, whatever its status. Each item is rounded on its own;
     the catalogue sells more than one only of what is billed monthly, so that the product is exact."""
@@ -124,6 +164,15 @@ def usage_cost(rows: Iterable[Usage], start: int, end: int) -> dict[str, int]:
     for row in rows:
         if start <= row.at < end and row.cost is not None:
             sums[row.key] += row.cost
+    return dict(sums)
+
+
+def usage_cost_by_customer(rows: Iterable[Usage], start: int, end: int) -> dict[str, int]:
+    """Customer → cost in 10⁻⁹ dollars over start ≤ time < end."""
+    sums: Counter[str] = Counter()
+    for row in rows:
+        if start <= row.at < end and row.cost is not None:
+            sums[row.customer] += row.cost
     return dict(sums)
 
 

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of
@@ -23,6 +24,17 @@ from exporter.revenue.categories import Kind, kind_of
 from exporter.store.ledger import LedgerTotal
 
 FOLDS = 64
+
+
+class Sums(Protocol):
+    """Rows of one category, summed in minor units."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def amount(self) -> int: ...
+    @property
+    def fee(self) -> int: ...
 
 
 @dataclass
@@ -42,7 +54,7 @@ class Cash:
         """Revenue on the cash basis, before fees; collected tax is inside."""
         return self.gross_volume - self.refunds - self.disputes + self.connect
 
-    def add(self, kind: Kind, total: LedgerTotal) -> None:
+    def add(self, kind: Kind, total: Sums) -> None:
         """Book the rows of one reporting category."""
         if kind == "payout":
             self.payout_fees += total.fee

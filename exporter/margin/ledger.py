@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from exporter.clock import BUCKET, bucket_of, day_starts
 from exporter.config import Settings
 from exporter.margin.cash import Cashbook
+from exporter.margin.groups import Grouped
 from exporter.margin.remembered import Part, Remembered
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
@@ -75,7 +76,8 @@ class Ledger:
     ``as_of`` holds, for each source that may be used, the time its data is from; a source that was never read whole
     or is stale is missing there. ``segments`` are whole business days (split where a
     price changes), ``buckets`` the 15-minute edges of windows. ``active`` holds distinct users by window.
-    ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window.
+    ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window. ``groups``: what is
+    known by customer and by product, where labels have been chosen.
     """
 
     sources: Sources
@@ -88,6 +90,7 @@ class Ledger:
     buckets: Sequence[Part]
     active: Mapping[str, int]
     unreadable_rows: int
+    groups: Mapping[str, Grouped] = field(default_factory=dict)
 
     def joint(self, names: Iterable[str]) -> float | None:
         """The time of the oldest of the sources, or None when one of them may not be used."""
@@ -168,7 +171,9 @@ def read_ledger(
         for window in windows
         if window.start < window.end and (starts := day_starts(window.start, window.end, zone))
     }
-    revised = revisions(connection, min(start, *(first for first, _ in days.values())) - DAY, end)
+    first = min(start, *(first for first, _ in days.values()))
+    revised = revisions(connection, first - DAY, end)
+    segments = memory.segments(connection, revised, first, end)
     return Ledger(
         sources=sources,
         as_of=as_of,
@@ -176,8 +181,9 @@ def read_ledger(
         currencies=currencies(connection),
         mrr=mrr_totals(connection),
         keys=memory.keys(connection),
-        segments=memory.segments(connection, revised, start, end),
+        segments=segments,
         buckets=memory.buckets(connection, revised, edges),
         active=memory.active(connection, revised, days),
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
+        groups=memory.groups.read(connection, revised, segments, start),
     )

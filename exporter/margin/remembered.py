@@ -14,6 +14,7 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from exporter.margin.cash import Cashbook
+from exporter.margin.groups import GroupMemory
 from exporter.store.ledger import ledger_totals, row_counts
 from exporter.store.usage import (
     DAY,
@@ -82,6 +83,7 @@ class Remembered:
         self._keys: dict[int, UsageKey] = {}
         self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
         self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None
+        self.groups = GroupMemory()
 
     def keys(self, connection: Connection) -> Mapping[int, UsageKey]:
         """All usage keys by id; a key never changes."""

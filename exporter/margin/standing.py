@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from exporter.config import Settings
 from exporter.revenue.allowance import Allowance, read_allowance, request_counts
 from exporter.store import drift, ledger, movements, reconciliation, sources, subscriptions, usage
+from exporter.store.attribution import payment_counts
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Standing:
     balances: Sequence[ledger.StripeBalance]
     last_transaction: Mapping[str, int]
     inconsistent_rows: Mapping[str, int]
+    payments: Mapping[tuple[str, str, str], int]
     subscriptions: Mapping[tuple[str, str], int]
     subscribers: Mapping[str, int]
     baselines: Mapping[str, int]
@@ -52,6 +54,11 @@ class Standing:
     reconciled: Mapping[str, reconciliation.Reconciled] = field(default_factory=dict)
     heals: Mapping[str, reconciliation.Heals] = field(default_factory=dict)
 
+    def whole(self, source: str) -> bool:
+        """Whether the source has been read whole once."""
+        status = self.status.get(source)
+        return status is not None and status.complete_at is not None
+
 
 def read_standing(connection: Connection, settings: Settings, at: int) -> Standing:
     """Read it in the caller's transaction, so that it agrees with the windows read there."""
@@ -65,6 +72,7 @@ def read_standing(connection: Connection, settings: Settings, at: int) -> Standi
         balances=ledger.balances(connection),
         last_transaction=ledger.last_transaction(connection),
         inconsistent_rows=ledger.inconsistent_rows(connection),
+        payments=payment_counts(connection),
         subscriptions=subscriptions.subscription_counts(connection),
         subscribers={flow.account: flow.subscribers for flow in subscriber_flows if not flow.product},
         baselines={name: at for name, at in begun.items() if at is not None},

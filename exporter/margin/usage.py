@@ -54,7 +54,8 @@ class Cost:
     """Usage of one window, priced. Money is in major units of the reporting currency.
 
     ``missing_fx`` are the price currencies without a rate on a day that needs one; the models they touch,
-    ``without_rate``, are left out of ``by_model`` whole, never in part.
+    ``without_rate``, are left out of ``by_model`` whole, never in part. ``by_key`` is of one part alone: the cost of
+    each of its keys that has one.
     """
 
     by_model: dict[tuple[str, str], Decimal] = field(default_factory=dict)
@@ -63,9 +64,10 @@ class Cost:
     billable_requests: int = 0
     missing_fx: set[str] = field(default_factory=set)
     without_rate: set[tuple[str, str]] = field(default_factory=set)
+    by_key: dict[int, Decimal] = field(default_factory=dict)
 
     def add(self, other: Cost) -> None:
-        """Add the cost of further usage, exactly."""
+        """Add the cost of further usage, exactly; without ``by_key``."""
         for label, amount in other.by_model.items():
             self.by_model[label] = self.by_model.get(label, Decimal(0)) + amount
         for reason, requests in other.unpriced.items():
@@ -123,6 +125,7 @@ def _price(
                 cost.without_rate.add(label)
             else:
                 cost.by_model[label] = cost.by_model.get(label, Decimal(0)) + amount * rate
+                cost.by_key[total.key_id] = cost.by_key.get(total.key_id, Decimal(0)) + amount * rate
         if not outcome.amounts:
             cost.by_model.setdefault(label, Decimal(0))
     return cost

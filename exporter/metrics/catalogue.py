@@ -97,6 +97,11 @@ counter margin_ledger_reversals_amount_total{account,currency,of}
 counter margin_charges_total{account,currency}
     Charges in the ledger since the account's first balance transaction. @ledger
 
+counter margin_payments_total{account,method}
+    Payments in the ledger since the account's first balance transaction, by method (card, link, us_bank_account,
+    sepa_debit and the like; other; unknown where the key may not read charges). A payment that fails later was counted
+    here, too. @ledger
+
 gauge margin_ledger_last_transaction_timestamp_seconds{account}
     Creation time of the newest balance transaction in the ledger. @ledger
 
@@ -215,6 +220,23 @@ gauge margin_gross_profit_amount{basis,window,currency}
 gauge margin_gross_margin_ratio{basis,window}
     Gross profit / revenue in the window: at 0.4, 40 cents of a dollar are kept. Absent when revenue is 0 or less. At
     most this while margin_figures_complete is 0. @joined
+
+# Margin by customer and by product
+In the reporting currency, by contribution: revenue less usage and the fees of the label's charges; costs of nobody in
+particular are in `unattributed`. The labels with series of their own are chosen once per business day from `30d`;
+`other` is all the rest, `unattributed` what nobody knows whose it is, and the sum over all labels is the total.
+
+gauge margin_customer_revenue_amount{customer_id,basis,window,currency}
+    Net revenue of a customer in the window before fees, major units of the reporting currency; refunds and disputes
+    follow their charge. @joined
+
+gauge margin_customer_cost_amount{customer_id,window,currency}
+    Usage cost of a customer in the window, major units of the reporting currency. Where a window begins within a
+    business day, the cost of that part of the day is shared as that of the day. @joined
+
+gauge margin_customer_gross_profit_amount{customer_id,basis,window,currency}
+    Revenue of a customer less usage and the fees of their charges in the window, negative when losing money, major
+    units of the reporting currency. @joined
 
 # What the figures rest on
 Nothing is silently zero or partial: what is missing is a series.

@@ -136,7 +136,7 @@ def _counter_samples(standing: Standing) -> Iterator[Sample]:
         counters[name, labels] = counters.get((name, labels), 0) + amount
 
     for row in standing.ledger_sums:
-        if not _whole(standing, ledger_source(row.account)):
+        if not standing.whole(ledger_source(row.account)):
             continue
         held = (row.account, row.currency)
         kind = kind_of(row.category)
@@ -164,7 +164,7 @@ def _counter_samples(standing: Standing) -> Iterator[Sample]:
 def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: str, at: int) -> Iterator[Sample]:
     """Counters and state of the usage logs, and what the price book says of itself. ``zone``: business time zone."""
     book = pricing.book
-    whole = all(_whole(standing, name) for name in ledger.sources.usage)
+    whole = all(standing.whole(name) for name in ledger.sources.usage)
     for counter in standing.usage_counters if whole else ():
         labels = (counter.provider, counter.model, counter.label)
         if counter.metric == "requests":
@@ -205,12 +205,6 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: st
         if checked.at is not None:
             entry = (checked.provider, checked.model)
             yield Sample("margin_price_checked_timestamp_seconds", entry, float(checked.at))
-
-
-def _whole(standing: Standing, source: str) -> bool:
-    """Whether the source has been read whole once."""
-    status = standing.status.get(source)
-    return status is not None and status.complete_at is not None
 
 
 def _source_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:

@@ -35,6 +35,8 @@ REREAD_PAGES = 20
 """Pages read one after another before the rest goes to slices: what a poll holds in memory at once."""
 ASK_AGAIN = 24 * 3600
 """A key that may not expand sources is tried again after this."""
+COMPLETED_SPAN = 63 * 86_400
+"""Once sources can be expanded again, so much is read again for the customers of its rows: what figures show."""
 STRIPE_BEGAN = 1_262_304_000  # 2010-01-01: no transaction is older
 
 ENDPOINT = "/v1/balance_transactions"
@@ -112,7 +114,8 @@ class LedgerPoll:
             self._finish(listing)
             started = self._reader.clock.now()
             self._poll(listing, started, bounded=False)
-        self._remember(listing, started)
+        if self._remember(listing, started):
+            self._finish(listing)
         return started
 
     def _poll(self, listing: TransactionListing, started: float, bounded: bool) -> bool:
@@ -205,13 +208,30 @@ class LedgerPoll:
         self.warning = denied if expand and recent else None
         return listing
 
-    def _remember(self, listing: TransactionListing, started: float) -> None:
-        """Keep whether expansion was refused, so that the next polls do not ask in vain."""
+    def _remember(self, listing: TransactionListing, started: float) -> bool:
+        """Keep whether sources were expanded: if not by Stripe's refusal, the next polls do not ask in vain.
+
+        True when they are again, and the rows stored without are to be read once more, in slices.
+        """
+        with self._store.read() as connection:
+            bare = get_cursor(connection, self._source, "bare") == "1"
+            watermark = self._number(connection, "watermark")
+            since = self._number(connection, "since") or 0
         if listing.denied is not None:
             self.warning = listing.denied
             with self._store.write() as connection:
                 set_cursor(connection, self._source, "expand_denied", listing.denied)
-                self._set(connection, expand_denied_at=int(started))
+                self._set(connection, expand_denied_at=int(started), bare=1)
+        elif bare == listing.expand:
+            with self._store.write() as connection:
+                self._set(connection, bare=int(not listing.expand))
+                if bare and watermark is not None:
+                    add_slice(
+                        connection, self._source, StoredSlice(max(since, watermark - COMPLETED_SPAN), watermark + 1)
+                    )
+                    self._set(connection, pending=watermark)
+                    return True
+        return False
 
     def _number(self, connection: Connection, name: str) -> int | None:
         value = get_cursor(connection, self._source, name)

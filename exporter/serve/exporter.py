@@ -14,6 +14,7 @@ from exporter.clock import Clock
 from exporter.config import AccountSettings, UsageSettings
 from exporter.cost.source import UsageSource
 from exporter.errors import LeaseLost, MarginError, StateError
+from exporter.margin.choice import Choice
 from exporter.margin.ledger import usage_source
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
@@ -64,6 +65,7 @@ class Exporter:
         self.snapshots = Snapshots(store, clock)
         self.writer = False
         self._clock = clock
+        self._choice = Choice(store)
         self._lease = Lease(store, holder, lease_ttl)
         self._reader = reader
         self._scheduler: Scheduler | None = None
@@ -95,6 +97,7 @@ class Exporter:
         self.keep_lease()
         for job in self._jobs:
             self._poll(job)
+        self.choose()
         self.refresh()
 
     def keep_lease(self) -> None:
@@ -125,6 +128,20 @@ class Exporter:
         finally:
             self.refresh()
 
+    def choose(self) -> None:
+        """Choose, when it is due, the customers and products that have series of their own."""
+        if not self.writer or self._stopping.is_set():
+            return
+        loaded = self.configuration.current
+        try:
+            with self.store.tenure():
+                changed = self._choice.make(loaded.settings, loaded.pricing, int(self._clock.now()))
+        except LeaseLost:
+            self.writer = False
+            raise
+        if changed and self._scheduler is not None:
+            self._scheduler.soon("snapshot", SHARED)
+
     def refresh(self) -> None:
         """Make a new snapshot of the state."""
         self.snapshots.refresh(self.configuration.current, self.writer)
@@ -142,10 +159,11 @@ class Exporter:
     def start(self) -> None:
         """Begin to poll, at once and then on time."""
         self.keep_lease()
-        scheduler = Scheduler(threads=len(self._jobs) + 3)
+        scheduler = Scheduler(threads=len(self._jobs) + 4)
         self._scheduler = scheduler
         scheduler.every("lease", self._lease.ttl / 3, self.keep_lease)
         scheduler.every("snapshot", REFRESH, self.let_time_pass)
+        scheduler.every("choice", REFRESH, self.choose)
         self._schedule(scheduler)
         scheduler.start()
 
@@ -162,6 +180,7 @@ class Exporter:
                 self._poll(job)
             finally:
                 scheduler.soon("snapshot", SHARED)
+                scheduler.soon("choice", SHARED)
             if job.interval() != interval:
                 interval = job.interval()
                 scheduler.pace(job.name, interval)

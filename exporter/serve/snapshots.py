@@ -6,10 +6,11 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.clock import Clock
+from exporter.margin.attribution import Attributed, attribute
 from exporter.margin.figures import Figures, Mrr, figures, mrr_of
 from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
 from exporter.margin.remembered import Remembered
@@ -18,6 +19,7 @@ from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
 from exporter.metrics.checks import check_samples
 from exporter.metrics.exposition import Snapshot, render
+from exporter.metrics.group_samples import group_samples, payment_samples
 from exporter.metrics.health_samples import movement_samples
 from exporter.metrics.samples import fx_samples, mrr_samples, standing_samples, usage_samples, window_samples
 from exporter.serve.configuration import Loaded
@@ -38,6 +40,8 @@ class View:
     mrr: Mrr | None
     ledger: Ledger
     standing: Standing
+    groups: Mapping[str, Sequence[Attributed]]
+    """By dimension (customer, product), one of each window; none where no labels have been chosen."""
 
 
 def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None = None) -> View:
@@ -49,7 +53,11 @@ def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None =
         standing = read_standing(connection, settings, at)
         ledger = read_ledger(connection, sources, usable(standing.status, sources, at), spans, settings.zone, memory)
     computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
-    return View(at, computed, mrr_of(ledger, settings, at), ledger, standing)
+    groups = {
+        dimension: [attribute(found, grouped, ledger, loaded.pricing, settings) for found in computed]
+        for dimension, grouped in ledger.groups.items()
+    }
+    return View(at, computed, mrr_of(ledger, settings, at), ledger, standing, groups)
 
 
 def samples_of(view: View, loaded: Loaded) -> list[Sample]:
@@ -60,8 +68,12 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
         samples += window_samples(window, currency)
     if view.mrr is not None:
         samples += mrr_samples(view.mrr, currency)
+    for dimension, by_window in view.groups.items():
+        for window, attributed in zip(view.windows, by_window, strict=True):
+            samples += group_samples(dimension, attributed, window.window.name, currency)
     samples += standing_samples(view.standing, view.ledger)
     samples += movement_samples(view.standing, view.ledger)
+    samples += payment_samples(view.standing)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += check_samples(view.standing, view.ledger)
     samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)

@@ -7,7 +7,7 @@ happens to the process. A row counts once, by its id, however often it is handed
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import add
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from sqlalchemy import Connection, func, select
 
 from exporter.clock import BUCKET
 from exporter.store import schema
+from exporter.store.attribution import Orphans, count_payments, follow_charges, text
+from exporter.store.methods import method_label
 
 
 class BalanceTransaction(NamedTuple):
@@ -114,7 +116,8 @@ ON CONFLICT (account, currency, category, balance_type, negative) DO UPDATE SET
   last_created = CASE WHEN excluded.last_created > ledger_sum.last_created
                       THEN excluded.last_created ELSE ledger_sum.last_created END"""
 _EXPAND = """
-UPDATE balance_transaction SET expanded = ?, charge_id = ?, payment_intent_id = ?, customer_id = ?,
+UPDATE balance_transaction SET expanded = ?, charge_id = ?, payment_intent_id = ?,
+  customer_id = coalesce(CAST(? AS VARCHAR), customer_id),
   payment_method = ?, reason = ?, source_currency = ?, source_amount = ?
 WHERE account = ? AND id = ? AND expanded = ?"""
 _EXPANDED_SUM = """
@@ -130,12 +133,24 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
     """
     fresh = {row.id: row for row in rows}
     stored = _stored(connection, account, fresh)
-    for id_, expanded in stored.items():
+    orphans = Orphans()
+    charges = {row.charge_id for row in fresh.values() if row.charge_id is not None}
+    for id_, (expanded, customer) in stored.items():
         row = fresh.pop(id_)
         if row.expanded and not expanded:
             _expand(connection, account, row)
-    if not fresh:
-        return 0
+            if row.customer_id is not None and customer is None:
+                orphans.add(row.created, row.currency, row.category, row.amount, row.fee, rows=-1)
+    if fresh:
+        _insert(connection, account, fresh, orphans)
+    follow_charges(connection, account, charges, orphans)
+    orphans.save(connection, account)
+    return len(fresh)
+
+
+def _insert(connection: Connection, account: str, fresh: Mapping[str, BalanceTransaction], orphans: Orphans) -> None:
+    """Store rows that are not stored, with their totals and sums."""
+    payments: dict[str, int] = {}
     # Per bucket and key: rows, amount, fee, net, inconsistent, unexpanded, negative fees, newest.
     totals: dict[tuple[int, str, str, str, bool], list[int]] = {}
     for row in fresh.values():
@@ -156,6 +171,11 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
             total[6] += fee
         if created > total[7]:
             total[7] = created
+        if row.customer_id is None:
+            orphans.add(created, currency, category, amount, fee)
+        if category == "charge" and amount >= 0:
+            method = method_label(row.payment_method, expanded)
+            payments[method] = payments.get(method, 0) + 1
     sums: dict[tuple[str, str, str, bool], list[int]] = {}
     for key, total in totals.items():
         former = sums.setdefault(key[1:], [0] * 8)
@@ -163,38 +183,35 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
         former[7] = max(former[7], total[7])
     run = connection.exec_driver_sql
     # In the order of their ids, so that neighbours share a page of the index.
-    run(_text(connection, _INSERT), [(account, *row) for row in sorted(fresh.values())])
-    run(_text(connection, _ADD_TOTAL), [(account, *key, *total[:4]) for key, total in totals.items()])
-    run(_text(connection, _ADD_SUM), [(account, *key, *total) for key, total in sums.items()])
-    return len(fresh)
+    run(text(connection, _INSERT), [(account, *row) for row in sorted(fresh.values())])
+    run(text(connection, _ADD_TOTAL), [(account, *key, *total[:4]) for key, total in totals.items()])
+    run(text(connection, _ADD_SUM), [(account, *key, *total) for key, total in sums.items()])
+    count_payments(connection, account, "succeeded", payments)
 
 
-def _text(connection: Connection, statement: str) -> str:
-    """The statement with the driver's own placeholders: tuples go straight to the driver, for speed."""
-    return statement if connection.dialect.name == "sqlite" else statement.replace("?", "%s")
-
-
-def _stored(connection: Connection, account: str, ids: Iterable[str]) -> dict[str, bool]:
-    """Of ``ids``, those that are stored, with their ``expanded``."""
+def _stored(connection: Connection, account: str, ids: Iterable[str]) -> dict[str, tuple[bool, str | None]]:
+    """Of ``ids``, those that are stored, with their ``expanded`` and their customer."""
     if connection.dialect.name == "sqlite":
         found = connection.exec_driver_sql(
-            "SELECT id, expanded FROM balance_transaction WHERE account = ? AND id IN (SELECT value FROM json_each(?))",
+            "SELECT id, expanded, customer_id FROM balance_transaction"
+            " WHERE account = ? AND id IN (SELECT value FROM json_each(?))",
             (account, json.dumps(list(ids))),
         )
     else:
         found = connection.exec_driver_sql(
-            "SELECT id, expanded FROM balance_transaction WHERE account = %s AND id = ANY(%s)", (account, list(ids))
+            "SELECT id, expanded, customer_id FROM balance_transaction WHERE account = %s AND id = ANY(%s)",
+            (account, list(ids)),
         )
-    return {id_: bool(expanded) for id_, expanded in found}
+    return {id_: (bool(expanded), customer) for id_, expanded, customer in found}
 
 
 def _expand(connection: Connection, account: str, row: BalanceTransaction) -> None:
     values = (row.charge_id, row.payment_intent_id, row.customer_id, row.payment_method, row.reason)
     connection.exec_driver_sql(
-        _text(connection, _EXPAND), (True, *values, row.source_currency, row.source_amount, account, row.id, False)
+        text(connection, _EXPAND), (True, *values, row.source_currency, row.source_amount, account, row.id, False)
     )
     connection.exec_driver_sql(
-        _text(connection, _EXPANDED_SUM), (1, account, row.currency, row.category, row.balance_type, row.amount < 0)
+        text(connection, _EXPANDED_SUM), (1, account, row.currency, row.category, row.balance_type, row.amount < 0)
     )
 
 
@@ -235,6 +252,14 @@ def row_counts(connection: Connection) -> dict[str, int]:
     table = schema.ledger_sum
     query = select(table.c.account, func.sum(table.c.rows)).group_by(table.c.account).order_by(table.c.account)
     return {account: int(rows) for account, rows in connection.execute(query)}
+
+
+def read_of(connection: Connection) -> tuple[tuple[str, int, int], ...]:
+    """``(account, rows, rows stored without their source)``: as long as it is the same, so is every row."""
+    table = schema.ledger_sum
+    query = select(table.c.account, func.sum(table.c.rows), func.sum(table.c.unexpanded)).group_by(table.c.account)
+    found = connection.execute(query.order_by(table.c.account))
+    return tuple((account, int(rows), int(bare)) for account, rows, bare in found)
 
 
 def net_by_currency(connection: Connection, account: str) -> dict[str, int]:

@@ -11,16 +11,22 @@ from sqlalchemy.schema import CreateColumn
 from exporter.errors import StateError
 from exporter.store import (  # noqa: F401  # so that create_all knows the tables
     schema,
+    schema_attribution,
     schema_invoices,
     schema_listing,
     schema_movements,
     schema_reconciliation,
 )
+from exporter.store.attribution import rebuild
 
 ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
 """Columns that tables of version 1 have got in version 2; they may be null, or have a server default."""
 
-LATER: tuple[Index, ...] = (schema.balance_transaction_intent, schema.mrr_item_customer)
+LATER: tuple[Index, ...] = (
+    schema.balance_transaction_intent,
+    schema_attribution.balance_transaction_customer,
+    schema.mrr_item_customer,
+)
 """Indexes that tables of version 1 have got in version 2."""
 
 
@@ -37,6 +43,7 @@ def _to_2(connection: Connection) -> None:
     connection.execute(text("DROP TABLE IF EXISTS stripe_event"))
     # What is stored of a subscription has grown: each is read again.
     connection.execute(text("UPDATE cursor SET value = '1' WHERE name = 'list_wanted'"))
+    rebuild(connection)
 
 
 STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}

@@ -7,7 +7,7 @@ of major units (``exporter.money``), in the order of the key's ``measures``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -19,6 +19,7 @@ from exporter.store import schema
 from exporter.store.database import get_cursor
 
 DAY = 86_400
+HALF = 1_000_000
 REPORTED_COST = "reported_cost"
 LOGGED_COST = "logged_cost"
 COSTS = frozenset({REPORTED_COST, LOGGED_COST})
@@ -204,7 +205,52 @@ def customer_totals(connection: Connection, start: int, end: int) -> list[Custom
     return [CustomerTotal._make(total) for total in joined(rows, 4)]
 
 
-def joined(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[Any, ...]]:
+def totals_of_customers(
+    connection: Connection, starts: Sequence[int], customers: Sequence[str]
+) -> Iterator[CustomerTotal]:
+    """Totals of these customers in the segments that begin at ``starts``; read by key, not by scanning the days."""
+    table, sources = schema.usage_day, _sources(connection)
+    for at in starts:
+        for i in range(0, len(customers), 500):
+            rows = connection.execute(
+                select(table)
+                .where(
+                    table.c.source.in_(sources), table.c.start == at, table.c.customer_id.in_(customers[i : i + 500])
+                )
+                .order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
+            )
+            yield from (CustomerTotal._make(total) for total in joined(rows, 4))
+
+
+def sums_by_customer(connection: Connection, start: int, end: int) -> Iterator[CustomerTotal]:
+    """Sums of all segments that begin in ``start ≤ t < end`` by customer and key, under ``start``; read as used."""
+    table = schema.usage_day
+    keys = (table.c.source, table.c.customer_id, table.c.key_id, table.c.facet)
+    # In two halves, so that no sum outgrows 64 bits.
+    halves = [
+        column
+        for i in range(schema.MEASURES_PER_ROW)
+        for column in (func.sum(table.c[f"m{i}"] // HALF), func.sum(table.c[f"m{i}"] % HALF))
+    ]
+    query = (
+        select(*keys, func.sum(table.c.requests), *halves)
+        .where(table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end)
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+
+    def whole(row: Any) -> tuple[Any, ...]:
+        sums: list[int | None] = []
+        for i in range(5, len(row), 2):
+            sums.append(None if row[i] is None else int(row[i]) * HALF + int(row[i + 1]))
+        return (*row[:4], int(row[4]), *sums)
+
+    rows = map(whole, connection.execute(query.execution_options(yield_per=1000)))
+    for total in joined(rows, 3):
+        yield CustomerTotal(total[0], start, *total[1:])
+
+
+def joined(rows: Iterable[Row[Any] | tuple[Any, ...]], width: int) -> Iterator[tuple[Any, ...]]:
     """Facets put together again: rows that agree in their first ``width`` columns are one total."""
     group: tuple[Any, ...] | None = None
     requests = 0

@@ -1,0 +1,197 @@
+"""Figures by customer and by product: contribution, and what remains of the totals. Pure, as ``figures`` is.
+
+Every label's revenue, cost and profit are its own; ``other`` is all labels without series of their own,
+``unattributed`` what nobody knows whose it is. The one of them that cannot be read is what remains of the total, so
+that the sum over all labels is the total, exactly.
+
+Contribution is revenue − usage − the fees of the label's charges. Costs that belong to nobody (Stripe's own fee rows,
+payout fees, plans, fixed costs) stay in ``unattributed``.
+
+Usage by customer is kept by business day (split where a price changes). Where a window begins or ends within a day, the
+cost of each kind of usage in that part of the day is shared in proportion to the day: its sum is exact, its split is
+not. Windows of whole days, and days up to now, are exact.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+from exporter.clock import day_of, day_start
+from exporter.config import Settings
+from exporter.cost.pricing import EXACT, Priced
+from exporter.margin.figures import Figures
+from exporter.margin.groups import OTHER, UNATTRIBUTED, DayCost, Grouped, Money, Shares
+from exporter.margin.ledger import Ledger, cut, split
+from exporter.margin.remembered import Part
+from exporter.margin.usage import Pricing, cost_of
+from exporter.store.usage import UsageKey, UsageTotal
+
+Amounts = Mapping[str, Fraction]
+"""Major units of the reporting currency by label."""
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """One window by label. ``revenue`` and ``gross_profit`` by basis; what is not known is missing, never 0."""
+
+    revenue: Mapping[str, Amounts]
+    cost: Amounts | None
+    gross_profit: Mapping[str, Amounts]
+
+
+def attribute(figures: Figures, grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Settings) -> Attributed:
+    """``figures`` of a window, by the labels of ``grouped``."""
+    window, fx, zone = figures.window, settings.fx, settings.zone
+    revenue: dict[str, Amounts] = {}
+    profit: dict[str, Amounts] = {}
+    costs: Amounts | None = None
+    money = grouped.cash.of(window.start, window.end, fx, zone)
+    if "cash" in figures.revenue:
+        sales = {label: Fraction(found.net_sales) for label, found in money.items()}
+        revenue["cash"] = _remainder(sales, grouped, figures.revenue["cash"])
+    if "usage" in figures.components:
+        costs = _costs(grouped, ledger, pricing, settings, window.start, window.end)
+    for basis in revenue:
+        total = figures.gross_profit.get(basis)
+        if total is None:
+            continue
+        end = min(window.end, cut(figures.as_of[basis]))
+        joint, shared = money, costs
+        if end < window.end:
+            joint = grouped.cash.of(window.start, end, fx, zone)
+        if end < window.end or shared is None:
+            shared = _costs(grouped, ledger, pricing, settings, window.start, end)
+        profit[basis] = _profits(grouped, ledger, settings, joint, shared, total, window.start, end)
+    return Attributed(revenue, costs, profit)
+
+
+def _profits(
+    grouped: Grouped,
+    ledger: Ledger,
+    settings: Settings,
+    money: Mapping[str, Money],
+    costs: Amounts,
+    total: Decimal,
+    start: int,
+    end: int,
+) -> Amounts:
+    """Contribution of each label; ``unattributed`` has all that is not anybody's."""
+    whole = Money()
+    with localcontext(EXACT):
+        for key, cash in ledger.cash.fold(start, end, settings.zone).items():
+            whole = whole.plus(cash, key.currency, settings.fx.rate(key.currency, key.day) or Decimal(0))
+    sales = _remainder({label: Fraction(found.net_sales) for label, found in money.items()}, grouped, whole.net_sales)
+    fees = _remainder({label: Fraction(found.fees) for label, found in money.items()}, grouped, whole.fees)
+    found = {label: sales[label] - fees[label] - costs[label] for label in sales}
+    del found[UNATTRIBUTED]
+    return {**found, UNATTRIBUTED: Fraction(total) - sum(found.values(), Fraction(0))}
+
+
+def _remainder(known: Amounts, grouped: Grouped, total: Decimal) -> Amounts:
+    """All labels with what is known of them, and ``grouped.rest`` with what remains of ``total``."""
+    labels = [*grouped.labels, *{OTHER, UNATTRIBUTED} - {grouped.rest}]
+    found = {label: known.get(label, Fraction(0)) for label in sorted(labels)}
+    return {**found, grouped.rest: Fraction(total) - sum(found.values(), Fraction(0))}
+
+
+def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Settings, start: int, end: int) -> Amounts:
+    """Cost of usage in ``[start, end)`` by label."""
+    fx, zone = settings.fx, settings.zone
+    found: dict[str, Fraction] = {}
+    parts = split(start, end, zone)
+    for segment in ledger.segments:
+        if parts.days[0] <= segment.start < parts.days[1]:
+            _add(found, _day(grouped, segment, ledger.keys, pricing, settings).by_label)
+    starts = [segment.start for segment in ledger.segments]
+    edges: dict[int, dict[int, Decimal]] = {}
+    for low, high in parts.edges:
+        midnight = day_start(day_of(low, zone), zone)
+        for bucket in ledger.buckets:
+            if low <= bucket.start < high:
+                place = bisect_right(starts, bucket.start) - 1
+                if place < 0 or starts[place] < midnight:
+                    continue
+                of_day = edges.setdefault(place, {})
+                for key, cost in pricing.cost(bucket, ledger.keys, fx, zone).by_key.items():
+                    of_day[key] = of_day.get(key, Decimal(0)) + cost
+    for place, of_day in edges.items():
+        segment = ledger.segments[place]
+        day = _day(grouped, segment, ledger.keys, pricing, settings)
+        whole = pricing.cost(segment, ledger.keys, fx, zone).by_key
+        for key, cost in of_day.items():
+            part = Fraction(cost) / Fraction(whole[key]) if whole.get(key) else 0
+            _add(found, {label: share * part for label, share in day.by_key.get(key, {}).items()})
+    total = cost_of(ledger.usage_in(start, end, zone), ledger.keys, pricing, fx, zone).total
+    return _remainder(found, grouped, total)
+
+
+def _add(sums: dict[str, Fraction], amounts: Mapping[str, Fraction]) -> None:
+    for label, amount in amounts.items():
+        sums[label] = sums.get(label, Fraction(0)) + amount
+
+
+def _day(
+    grouped: Grouped,
+    segment: Part,
+    keys: Mapping[int, UsageKey],
+    pricing: Pricing,
+    settings: Settings,
+) -> DayCost:
+    """Cost of a segment by label; remembered as long as neither its usage nor its prices change."""
+    shares = grouped.usage.get(segment.start)
+    if shares is None:
+        shares = Shares(segment.start, ())
+    made_of = (segment, pricing, settings)
+    known = grouped.days.get(shares)
+    if known is None or any(now is not then for now, then in zip(made_of, known[0], strict=True)):
+        known = grouped.days[shares] = (made_of, _share_out(grouped, segment, shares, keys, pricing, settings))
+    return known[1]
+
+
+def _share_out(
+    grouped: Grouped,
+    segment: Part,
+    shares: Shares,
+    keys: Mapping[int, UsageKey],
+    pricing: Pricing,
+    settings: Settings,
+) -> DayCost:
+    """Each kind of usage costs what it costs; labels share it in proportion to what theirs would cost alone."""
+    costs = pricing.cost(segment, keys, settings.fx, settings.zone).by_key
+    totals = {total.key_id: total for total in segment.totals}
+    by_key: dict[int, dict[str, Fraction]] = {}
+    alone: dict[int, Fraction] = {}
+    for key_id, whole in costs.items():
+        own = grouped.own(keys[key_id])
+        if own is not None:
+            by_key[key_id] = {own: Fraction(whole)}
+        alone[key_id] = _weight(totals[key_id], keys, pricing, settings)
+    for share in shares.totals:
+        if (cost := costs.get(share.key_id)) is None or grouped.own(keys[share.key_id]) is not None:
+            continue
+        total = totals[share.key_id]
+        part = UsageTotal(share.source, share.start, share.key_id, share.requests, share.measures)
+        if alone[share.key_id]:
+            amount = _weight(part, keys, pricing, settings) * Fraction(cost) / alone[share.key_id]
+        else:
+            amount = Fraction(cost) * share.requests / total.requests
+        of_key = by_key.setdefault(share.key_id, {})
+        of_key[share.customer_id] = of_key.get(share.customer_id, Fraction(0)) + amount
+    by_label: dict[str, Fraction] = {}
+    for of_key in by_key.values():
+        _add(by_label, of_key)
+    return DayCost(by_label, by_key)
+
+
+def _weight(total: UsageTotal, keys: Mapping[int, UsageKey], pricing: Pricing, settings: Settings) -> Fraction:
+    """What ``total`` costs alone, in the reporting currency; 0 where it has no price."""
+    outcome, day = pricing(keys[total.key_id], total), day_of(total.start, settings.zone)
+    amounts = outcome.amounts if isinstance(outcome, Priced) else ()
+    return sum(
+        (Fraction(amount) * Fraction(settings.fx.rate(currency, day) or 0) for currency, amount in amounts),
+        Fraction(0),
+    )

@@ -1,0 +1,30 @@
+"""Figures by customer and by product, and counters of payments → samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.margin.attribution import Attributed
+from exporter.margin.ledger import ledger_source
+from exporter.margin.standing import Standing
+from exporter.metrics.catalogue import Sample
+
+
+def group_samples(dimension: str, attributed: Attributed, window: str, currency: str) -> Iterator[Sample]:
+    """Series of one window by ``dimension`` (customer, product)."""
+    prefix = f"margin_{dimension}_"
+    for basis, amounts in attributed.revenue.items():
+        for label, amount in amounts.items():
+            yield Sample(f"{prefix}revenue_amount", (label, basis, window, currency), float(amount))
+    for label, amount in (attributed.cost or {}).items():
+        yield Sample(f"{prefix}cost_amount", (label, window, currency), float(amount))
+    for basis, amounts in attributed.gross_profit.items():
+        for label, amount in amounts.items():
+            yield Sample(f"{prefix}gross_profit_amount", (label, basis, window, currency), float(amount))
+
+
+def payment_samples(standing: Standing) -> Iterator[Sample]:
+    """Counters of payments: shown once their source has been read whole, and also while it is stale."""
+    for (account, outcome, label), payments in standing.payments.items():
+        if outcome == "succeeded" and standing.whole(ledger_source(account)):
+            yield Sample("margin_payments_total", (account, label), float(payments))
