@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from exporter.metrics import health_text
+from exporter.metrics import group_text, health_text, ledger_text
 
 Type = Literal["gauge", "counter", "info"]
 
@@ -36,95 +36,6 @@ _POLLED = {
 
 # One paragraph a metric, in the order of the docs page: "type name{labels}", then its help on indented lines.
 _TEXT = """
-# Revenue: the cash ledger
-From Stripe's balance transactions, per account and settlement currency.
-
-gauge margin_gross_volume_amount{account,currency,window}
-    Captured charges in the window, before refunds, disputes and fees, collected tax included, major units. @ledger
-
-gauge margin_refunds_amount{account,currency,window}
-    Refunds less failed refunds in the window, positive when money went back, major units. @ledger
-
-gauge margin_disputes_amount{account,currency,window}
-    Disputed payments withdrawn less those won back in the window, without dispute fees, major units. @ledger
-
-gauge margin_processing_fees_amount{account,currency,window}
-    Stripe's fees in the window, when charged: those on transactions and those billed apart, without payout fees,
-    major units. @ledger
-
-gauge margin_ledger_net_amount{account,currency,category}
-    Net of all balance transactions of a reporting category since the account's first one, payouts and unknown
-    categories included, major units. @ledger
-
-gauge margin_ledger_drift_amount{account,currency}
-    Net of the whole ledger minus Stripe's balance, major units; 0 when the books agree. Taken only when the balance
-    is the same before and after a whole ledger poll. @balance
-
-gauge margin_ledger_drift_readings{account,currency}
-    Consecutive readings of Stripe's balance that the ledger differed from. From 2 on the ledger is read again, wider
-    each time (48h, 30d, whole, within the read allocation), and the drift is worth an alert. @balance
-
-counter margin_ledger_heals_total{account}
-    Times that reading the ledger again found rows that were missing.
-
-counter margin_ledger_healed_rows_total{account}
-    Rows that reading the ledger again after a drift has found.
-
-gauge margin_stripe_balance_amount{account,currency,state}
-    Stripe's balance by state (available, pending), major units. @balance
-
-counter margin_gross_volume_amount_total{account,currency}
-    Charges since the account's first balance transaction, major units. Rows of the opposite sign are in
-    margin_ledger_reversals_amount_total. @ledger
-
-counter margin_refunds_amount_total{account,currency}
-    Refunds since the account's first balance transaction, major units. Failed refunds are in
-    margin_ledger_reversals_amount_total. @ledger
-
-counter margin_disputes_amount_total{account,currency}
-    Disputed payments withdrawn since the account's first balance transaction, major units. Won disputes are in
-    margin_ledger_reversals_amount_total. @ledger
-
-counter margin_processing_fees_amount_total{account,currency}
-    Stripe's fees since the account's first balance transaction, major units. Fees given back are in
-    margin_ledger_reversals_amount_total. @ledger
-
-counter margin_ledger_reversals_amount_total{account,currency,of}
-    Ledger rows of the sign opposite to the counter that `of` names (gross_volume, refunds, disputes, processing_fees),
-    since the account's first balance transaction, major units: failed charges, failed refunds, won disputes, fees
-    given back. @ledger
-
-counter margin_charges_total{account,currency}
-    Charges in the ledger since the account's first balance transaction. @ledger
-
-counter margin_payments_total{account,method}
-    Payments in the ledger since the account's first balance transaction, by method (card, link, us_bank_account,
-    sepa_debit and the like; other; unknown where the key may not read charges). A payment that fails later was counted
-    here, too. @ledger
-
-gauge margin_ledger_last_transaction_timestamp_seconds{account}
-    Creation time of the newest balance transaction in the ledger. @ledger
-
-counter margin_ledger_inconsistent_rows_total{account}
-    Balance transactions whose amount minus fee is not their net. They are booked as Stripe sent them. @ledger
-
-# Reconciliation with Stripe's reports
-The ledger against Stripe's balance_change_from_activity report, each UTC day once Stripe has prepared it.
-
-gauge margin_reconciliation_up{account}
-    1 when the last turn of the daily reconciliation did what could be done, else 0; margin_source_errors_total with
-    source stripe/ACCOUNT/reconciliation has the reason.
-
-gauge margin_reconciliation_matches{account}
-    1 when count, gross, fee and net of every line agreed in the interval compared last, else 0.
-
-gauge margin_reconciliation_timestamp_seconds{account}
-    End of the interval compared last.
-
-gauge margin_reconciliation_difference_amount{account,currency,category}
-    Net by the ledger minus net by Stripe's report, in the interval compared last, major units. An interval that
-    differs is compared again with the next day, so that a difference stays until it is resolved. @report
-
 # Revenue: subscriptions
 From Stripe's subscriptions as they stand now.
 
@@ -220,24 +131,9 @@ gauge margin_gross_profit_amount{basis,window,currency}
 gauge margin_gross_margin_ratio{basis,window}
     Gross profit / revenue in the window: at 0.4, 40 cents of a dollar are kept. Absent when revenue is 0 or less. At
     most this while margin_figures_complete is 0. @joined
+"""
 
-# Margin by customer and by product
-In the reporting currency, by contribution: revenue less usage and the fees of the label's charges; costs of nobody in
-particular are in `unattributed`. The labels with series of their own are chosen once per business day from `30d`;
-`other` is all the rest, `unattributed` what nobody knows whose it is, and the sum over all labels is the total.
-
-gauge margin_customer_revenue_amount{customer_id,basis,window,currency}
-    Net revenue of a customer in the window before fees, major units of the reporting currency; refunds and disputes
-    follow their charge. @joined
-
-gauge margin_customer_cost_amount{customer_id,window,currency}
-    Usage cost of a customer in the window, major units of the reporting currency. Where a window begins within a
-    business day, the cost of that part of the day is shared as that of the day. @joined
-
-gauge margin_customer_gross_profit_amount{customer_id,basis,window,currency}
-    Revenue of a customer less usage and the fees of their charges in the window, negative when losing money, major
-    units of the reporting currency. @joined
-
+_TEXT_TRUST = """
 # What the figures rest on
 Nothing is silently zero or partial: what is missing is a series.
 
@@ -388,7 +284,7 @@ def _parse(text: str) -> tuple[dict[str, Metric], dict[str, str]]:
     return metrics, sections
 
 
-METRICS, SECTIONS = _parse(_TEXT + health_text.TEXT + _TEXT_ON)
+METRICS, SECTIONS = _parse(ledger_text.TEXT + _TEXT + health_text.TEXT + _TEXT_ON + group_text.TEXT + _TEXT_TRUST)
 """All metrics by name, in the order of the docs page; introductions by section."""
 
 
