@@ -17,6 +17,7 @@ from exporter.demo.terms import Coupon, Discount, Option, Tier
 from exporter.errors import ConfigError, StateError
 from exporter.serve.explain import explain_mrr
 from exporter.store import schema
+from exporter.store.database import set_cursor
 from exporter.store.reading import reading
 
 
@@ -170,6 +171,18 @@ total         12.25 eur a month
 changes       not by time alone
 """
     )
+
+
+def test_invoices_are_asked_as_for_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rule was changed since the subscription was read."""
+    (tmp_path / "margin.yaml").write_text("mrr: {counts_from: first_payment}\n")
+    url = state(tmp_path, main=SIMPLE)
+    with stores[0].write() as connection:
+        set_cursor(connection, "stripe/main/invoices", "listed_at", str(AT))
+    explain_mrr(tmp_path / "margin.yaml", environment(url), "sub_1", None, None)
+    shown = capsys.readouterr().out
+    assert "status        active: does not count: no payment was received yet\n" in shown
+    assert "rule          mrr.counts_from: first_payment (default: start)\n" in shown
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from mrr_cases import AT, subscription_of
 from sqlalchemy import Connection, insert, select
-from stripe_source import open_store
+from stripe_source import DAY, NOW, account, open_store
 
 from exporter.config import MrrRules
+from exporter.demo.facts import Customer, Item, Price, Product
+from exporter.demo.facts import Subscription as Demo
 from exporter.revenue.mrr import mrr_of
 from exporter.revenue.mrr_invoiced import follow_invoices, with_invoices
 from exporter.store import schema, schema_invoices
@@ -146,3 +148,25 @@ def test_an_invoice_that_says_nothing_of_tax_leaves_the_note(store: Store) -> No
         assert follow_invoices(connection, "main", ["in_1"], AT, DEFAULT) == 0
         assert follow_invoices(connection, "main", [], AT, DEFAULT) == 0
     assert items(store)[0] == (1200, None, "includes_tax")
+
+
+def test_a_changed_rule_asks_the_invoices(tmp_path: Path) -> None:
+    with account(tmp_path) as stripe:
+        born = NOW - 90 * DAY
+        stripe.world.add(
+            Product("prod_1", born, "Plan"),
+            Price("price_1", born, "prod_1", "usd", 2000, "month"),
+            Customer("cus_1", born, "usd"),
+            Demo("sub_1", born, "cus_1", "usd", "active", (Item("si_1", "price_1", 1, born),), born, NOW),
+        )
+        stripe.source().poll_subscriptions()
+        assert stripe.mrr() == 2000
+        with stripe.store.write() as connection:
+            set_cursor(connection, "stripe/main/invoices", "listed_at", str(NOW))
+        stripe.rules = WAITING
+        stripe.source().refresh_mrr()
+        assert stripe.mrr() == 0
+        with stripe.store.write() as connection:
+            invoice(connection, "in_1", paid_at=NOW)
+            assert follow_invoices(connection, "main", ["in_1"], NOW, WAITING) == 1
+        assert stripe.mrr() == 2000

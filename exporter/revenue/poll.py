@@ -29,6 +29,7 @@ from exporter.revenue.events import EventFeed, Handler
 from exporter.revenue.healing import heal
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
+from exporter.revenue.mrr_invoiced import with_invoices
 from exporter.revenue.shapes import as_mapping
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
@@ -203,7 +204,8 @@ class StripeSource:
 
     def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int, cause: Cause) -> None:
         items = [(row, mrr_of(as_mapping(row.object), at, self._rules)) for row in batch]
-        replace_items(connection, self._account.name, items, at, cause)
+        told = with_invoices(connection, self._account.name, items, at, self._rules)
+        replace_items(connection, self._account.name, told, at, cause)
 
     # --- the tick ---
 

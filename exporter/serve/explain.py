@@ -12,11 +12,13 @@ from sqlalchemy import Connection, func, select
 from exporter.clock import SystemClock, iso
 from exporter.config import load_settings
 from exporter.errors import ConfigError, StateError
-from exporter.revenue.mrr import value_of
+from exporter.revenue.mrr import mrr_of, value_of
 from exporter.revenue.mrr_explain import explain
+from exporter.revenue.mrr_invoiced import with_invoices
 from exporter.revenue.shapes import as_mapping
 from exporter.store import schema
 from exporter.store.reading import reading
+from exporter.store.subscriptions import Subscription
 
 
 class _Found(NamedTuple):
@@ -40,7 +42,10 @@ def explain_mrr(
     moment = int(SystemClock().now()) if at is None else moment_of(at)
     with reading(settings.state_database_url.reveal()) as connection:
         found = _find(connection, id_, [account] if account else accounts)
-    subscription = as_mapping(found.object)
+        row = Subscription(id_, found.customer_id, "", 0, found.object)
+        items = mrr_of(as_mapping(row.object), moment, settings.mrr)
+        ((told, _),) = with_invoices(connection, found.account, [(row, items)], moment, settings.mrr)
+    subscription = as_mapping(told.object)
     who = f", customer {found.customer_id}" if found.customer_id else ""
     print(f"{id_} of account {found.account}{who}, as read at {iso(found.read_at)}")  # noqa: T201
     value = value_of(subscription, moment, settings.mrr)
