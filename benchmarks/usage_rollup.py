@@ -28,9 +28,9 @@ from sqlalchemy import make_url
 import exporter.demo
 from benchmarks.harness import Goal, in_process, median, report, state
 from exporter.clock import FixedClock
+from exporter.cost.engines.postgresql import WORK_MEMORY
 from exporter.cost.pricebook import PriceBook, load_pricebook
 from exporter.cost.source import UsageSource
-from exporter.cost.usagedb import WORK_MEMORY
 from exporter.databaseurl import DatabaseUrl
 from exporter.store import usage
 from exporter.store.sources import statuses

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from exporter import yamldoc
-from exporter.databaseurl import DatabaseUrl, read_address
+from exporter.databaseurl import DatabaseUrl, read_address, state_address
 from exporter.fx import Fx, FxRate
 from exporter.secret import Secret, SecretReference, Surroundings, surroundings
 from exporter.usagelog import UsageSettings
@@ -58,9 +58,9 @@ def _api_base(value: object, info: ValidationInfo[Any]) -> str:
 
 def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
     if value is not None:
-        return read_address(value, info)
+        return state_address(read_address(value, info))
     try:
-        return DatabaseUrl(surroundings(info).variable("STATE_DATABASE_URL") or STATE_DEFAULT)
+        return state_address(DatabaseUrl(surroundings(info).variable("STATE_DATABASE_URL") or STATE_DEFAULT))
     except ValueError as error:
         raise ValueError(f"STATE_DATABASE_URL: {error}") from None
 

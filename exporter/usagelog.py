@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, model_validator
 
 from exporter.databaseurl import DatabaseAddress, DatabaseUrl
+from exporter.selecttext import SelectText
 from exporter.values import Duration, Name, ZoneName
 from exporter.yamldoc import Document, nearest, raise_mistakes
 from exporter.yamlread import Place
@@ -90,11 +91,21 @@ PRISMA_COLUMNS: Final = Columns(
     logged_cost="costUSD",
 )
 PRISMA_QUANTITIES: Final = {"units": "units", "credits": "credits"}
+OWN_COLUMNS: Final = Columns(**{name: name for name in Columns.model_fields})
+"""Of a query that is mapped no further: each column is named after what it says."""
+
+
+def _columns(data: dict[str, Any]) -> Columns:
+    return OWN_COLUMNS if data.get("query") else PRISMA_COLUMNS
 
 
 def _quantities(data: dict[str, Any]) -> dict[str, str]:
     """Who describes his own columns starts with no quantities; else those of the Prisma shape apply."""
     return dict(PRISMA_QUANTITIES) if data.get("columns") == PRISMA_COLUMNS else {}
+
+
+ARROW: Final = re.compile(r"\s*->>?\s*")
+"""Between the steps of a path into a JSON column: ``metadata->video->resolution``."""
 
 
 class UsageSettings(Document):
@@ -104,11 +115,12 @@ class UsageSettings(Document):
     url: DatabaseAddress = Field(default="env:USAGE_DATABASE_URL", validate_default=True)
     schema_name: str | None = Field(default=None, alias="schema", min_length=1)
     table: str = Field(default=PRISMA_TABLE, min_length=1)
+    query: SelectText | None = None
     poll_interval: Duration = Field(default=60, ge=1, le=86400)
     reread: Duration = Field(default=172_800, le=90 * 86400)
     time_zone: ZoneName = "UTC"
     time_format: Literal["auto", "timestamp", "iso", "epoch_s", "epoch_ms"] = "auto"
-    columns: Columns = PRISMA_COLUMNS
+    columns: Columns = Field(default_factory=_columns)
     quantities: dict[str, str] = Field(default_factory=_quantities)
     attributes: dict[str, str] = Field(default_factory=dict)
     status_map: dict[MappedStatus, tuple[str, ...]] = Field(default_factory=dict)
@@ -124,7 +136,8 @@ class UsageSettings(Document):
         given = self.model_fields_set
         assumed: set[str] = set()
         if "columns" not in given:
-            assumed.update(("model", "operation", "userId", "videoId", "costUSD"))
+            wanted = {"id", "time", "provider", "status"}
+            assumed.update(column for field, column in self.columns if column and field not in wanted)
         if "quantities" not in given:
             assumed.update(self.quantities.values())
         return frozenset(assumed)
@@ -152,6 +165,11 @@ class UsageSettings(Document):
         for name in self.attributes:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
                 mistakes.append((("attributes", name), f'"{name}" must be lower-case letters, digits and _'))
+        if self.query is not None:
+            for key in ("table", "schema_name"):
+                if key in self.model_fields_set:
+                    said = "schema" if key == "schema_name" else key
+                    mistakes.append(((said,), "is given beside query; give the one or the other"))
         if "." in self.table and self.schema_name is None:
             mistakes.append((("table",), 'holds a "."; give the part before it as schema'))
         seen: dict[str, str] = {}

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
+import mariadb_server
 import postgres_server
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+from usage_world import LogUrl, sqlite_url
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +29,50 @@ def postgres_url(postgres: postgres_server.Server) -> Iterator[str]:
     """URL of an empty PostgreSQL database of this test's own."""
     with postgres.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[mariadb_server.Server]:
+    """A MariaDB server of this test session. CI has one; elsewhere its tests are skipped where none is installed."""
+    if mariadb_server.binaries() is None and not os.environ.get("CI"):
+        pytest.skip(mariadb_server.MISSING)
+    with mariadb_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """ClickHouse's own engine, chDB, in this process; a process has one. Makes a database of the given name."""
+    if importlib.util.find_spec("chdb") is None and not os.environ.get("CI"):
+        pytest.skip('no chDB: pip install "margin-exporter[chdb]"')
+    url = f"clickhousedb:///?interface=chdb&path={tmp_path_factory.mktemp('chdb')}"
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:  # the engine starts with the first connection and ends with the last
+
+        def made(name: str) -> str:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+            return url.replace(":///?", f":///{name}?")
+
+        yield made
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogUrl]:
+    """Makes an empty database for a usage log on the named engine, and gives its URL."""
+    with ExitStack() as stack:
+
+        def made(engine: str) -> str:
+            number = next(_numbers)
+            if engine == "sqlite":
+                return sqlite_url(tmp_path, f"usage{number}.sqlite")
+            if engine == "duckdb":
+                return f"duckdb:///{tmp_path / f'usage{number}.duckdb'}"
+            if engine == "clickhouse":
+                return str(request.getfixturevalue("clickhouse")(f"u{number}"))
+            server = request.getfixturevalue("postgres" if engine == "postgresql" else "mariadb")
+            return str(stack.enter_context(server.database()))
+
+        yield made

@@ -424,10 +424,44 @@ BAD: dict[str, tuple[str, Mapping[str, str] | None, str]] = {
         "margin.yaml:1:15: usage[0].url: a password is never written in this file; "
         "give the address as env:NAME or file:/path",
     ),
-    "MySQL": (
+    "Oracle": (
         "customers: {cap: 1}\n",
-        {**ENV, "USAGE_DATABASE_URL": "mysql://u:canary@h/d"},
-        "margin.yaml:1:1: usage[0].url: env:USAGE_DATABASE_URL: this version reads SQLite and PostgreSQL, not mysql",
+        {**ENV, "USAGE_DATABASE_URL": "oracle://u:canary@h/d"},
+        "margin.yaml:1:1: usage[0].url: env:USAGE_DATABASE_URL: "
+        "this version reads SQLite, PostgreSQL, MySQL, MariaDB, DuckDB and ClickHouse, not oracle",
+    ),
+    "ClickHouse's own port": (
+        "customers: {cap: 1}\n",
+        {**ENV, "USAGE_DATABASE_URL": "clickhouse://u:canary@h:9000/d"},
+        "margin.yaml:1:1: usage[0].url: env:USAGE_DATABASE_URL: ClickHouse is read over HTTP; "
+        "give its HTTP port, 8123 or 8443 (not 9000, its own protocol)",
+    ),
+    "DuckDB in memory": (
+        "usage: [{url: 'duckdb:///:memory:'}]\n",
+        None,
+        "margin.yaml:1:15: usage[0].url: must name a DuckDB file: duckdb:///relative or duckdb:////absolute",
+    ),
+    "a state in MySQL": (
+        "customers: {cap: 1}\n",
+        {**ENV, "STATE_DATABASE_URL": "mysql://u:canary@h/d"},
+        "margin.yaml:1:1: state_database_url: STATE_DATABASE_URL: "
+        "the state is kept in SQLite or PostgreSQL, not in mysql; a usage log may be there",
+    ),
+    "a query that writes": (
+        "usage:\n  - query: WITH x AS (DELETE FROM calls RETURNING *) SELECT * FROM x\n",
+        None,
+        "margin.yaml:2:12: usage[0].query: holds DELETE; "
+        "only a SELECT is taken (write a column of that name in quotes)",
+    ),
+    "two statements": (
+        "usage:\n  - query: SELECT 1; SELECT 2\n",
+        None,
+        "margin.yaml:2:12: usage[0].query: holds more than one statement; give one SELECT",
+    ),
+    "a query and a table": (
+        "usage:\n  - query: SELECT 1\n    table: calls\n",
+        None,
+        "margin.yaml:3:12: usage[0].table: is given beside query; give the one or the other",
     ),
     "not an address": (
         "usage: [{url: hello}]\n",
@@ -453,7 +487,8 @@ BAD: dict[str, tuple[str, Mapping[str, str] | None, str]] = {
     "state": (
         "customers: {cap: 1}\n",
         {**ENV, "STATE_DATABASE_URL": "redis://canary"},
-        "margin.yaml:1:1: state_database_url: STATE_DATABASE_URL: this version reads SQLite and PostgreSQL, not redis",
+        "margin.yaml:1:1: state_database_url: STATE_DATABASE_URL: "
+        "this version reads SQLite, PostgreSQL, MySQL, MariaDB, DuckDB and ClickHouse, not redis",
     ),
     "columns without a time": (
         "usage: [{columns: {id: id, provider: p}}]\n",

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 from test_usage_poll import some_rows
 from usage_world import DAY, NOW, Log, Row, World, book, settings, sqlite_url
 
-from exporter.cost import usagedb
+from exporter.cost.engines import postgresql, sqlite
 from exporter.cost.source import UsageSource
 from exporter.databaseurl import DatabaseUrl
 from exporter.errors import LeaseLost
@@ -101,7 +101,8 @@ def test_a_table_that_goes_for_a_while(world: World) -> None:
 
 
 def test_a_locked_table_ends_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usagedb, "LOCK_TIMEOUT", 1)
+    for engine in (sqlite, postgresql):
+        monkeypatch.setattr(engine, "LOCK_TIMEOUT", 1)
     world.source = world.make()
     world.poll()
     with world.log.engine.connect() as holder:

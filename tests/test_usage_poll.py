@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import postgres_server
 import pytest
-from usage_world import BOOK, DAY, NOW, Log, Row, World, book, settings, sqlite_url
+from usage_world import BOOK, DAY, NOW, Log, LogUrl, Row, World, book, settings, sqlite_url
 
 from exporter.cost.memory import Memory
 from exporter.store import usage
@@ -18,22 +17,17 @@ from exporter.store import usage
 Make = Callable[..., World]
 
 
-@pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+@pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql", "mysql-sqlite", "duckdb-sqlite", "clickhouse-sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, log_url: LogUrl) -> Iterator[Make]:
     """Makes worlds: the log on the first engine, the state on the second."""
     log_engine, state_engine = request.param.split("-")
     with ExitStack() as stack:
 
-        def database(engine: str, name: str) -> str:
-            if engine == "sqlite":
-                return sqlite_url(tmp_path, name)
-            server: postgres_server.Server = request.getfixturevalue("postgres")
-            return stack.enter_context(server.database())
-
         def made(*rows: Row, indexed: bool = True, **more: Any) -> World:
-            log = Log(database(log_engine, "usage.sqlite"), indexed=indexed)
+            log = Log(log_url(log_engine), indexed=indexed)
             log.put(*rows)
-            world = World(log, database(state_engine, "state.sqlite"), **more)
+            state = sqlite_url(tmp_path, "state.sqlite") if state_engine == "sqlite" else log_url(state_engine)
+            world = World(log, state, **more)
             stack.callback(world.close)
             return world
 

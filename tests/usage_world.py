@@ -1,22 +1,23 @@
-"""A usage log for tests, on SQLite or PostgreSQL, with an oracle that looks at each row with ``Decimal``."""
+"""A usage log for tests, on any engine, with an oracle that looks at each row with ``Decimal``."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from exporter.clock import BUCKET, FixedClock, day_of, day_start
 from exporter.cost.pricebook import PriceBook, parse_pricebook
 from exporter.cost.source import UsageSource
-from exporter.databaseurl import DatabaseUrl
+from exporter.databaseurl import ENGINE_OF, DatabaseUrl
 from exporter.store import usage
 from exporter.store.database import Store
 from exporter.store.lease import Lease
@@ -65,10 +66,48 @@ class Row:
     updated: int = 0
 
 
-TYPES = {
-    "sqlite": {"time": "DATETIME", "number": "NUMERIC"},
-    "postgresql": {"time": "timestamptz", "number": "numeric"},
-}
+LogUrl = Callable[[str], str]
+"""Makes an empty database on the named engine."""
+
+
+class Kind(NamedTuple):
+    """How an engine writes the table: types of ids, times, numbers and texts, a cast of a number, and what follows."""
+
+    id: str
+    time: str
+    number: str
+    text: str
+    cast: str
+    end: str = ""
+
+
+KINDS: dict[str, Kind] = {
+    "sqlite": Kind("bigint PRIMARY KEY", "DATETIME", "NUMERIC", "text", ":{}"),
+    "postgresql": Kind("bigint PRIMARY KEY", "timestamptz", "numeric", "text", "CAST(:{} AS numeric)"),
+    "mysql": Kind("bigint PRIMARY KEY", "datetime(3)", "decimal(40,12)", "varchar(99)", "CAST(:{} AS decimal(40,12))"),
+    "duckdb": Kind("bigint", "timestamptz", "decimal(38,12)", "text", "CAST(:{} AS decimal(38,12))"),
+    "clickhouse": Kind(
+        "Int64", "Nullable(DateTime64(3, 'UTC'))", "Nullable(Decimal(40, 12))", "Nullable(String)", "",
+        " ENGINE = MergeTree ORDER BY (at, id) SETTINGS allow_nullable_key = 1",
+    ),
+}  # fmt: skip
+
+
+def engine_of(url: str) -> str:
+    """The engine's name as the exporter has it."""
+    return ENGINE_OF[make_url(url).get_backend_name()]
+
+
+def opened(url: str) -> Engine:
+    """A connection that writes. DuckDB's file is let go after each use: it has one writer, or readers."""
+    return create_engine(url, poolclass=NullPool) if engine_of(url) == "duckdb" else create_engine(url)
+
+
+def literal(value: Any) -> str:
+    """A value as it stands in a statement of ClickHouse's."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 class Log:
@@ -76,64 +115,72 @@ class Log:
 
     def __init__(self, url: str, *, indexed: bool = True) -> None:
         self.url = url
-        self.kind = make_url(url).get_backend_name()
-        self.engine = create_engine(url)
+        self.kind = engine_of(url)
+        self.engine = opened(url)
         self.rows: dict[int, Row] = {}
-        types = TYPES[self.kind]
+        kind = KINDS[self.kind]
         with self.engine.begin() as connection:
             connection.execute(
                 text(
-                    f"CREATE TABLE calls (id bigint PRIMARY KEY, at {types['time']}, changed {types['time']},"
-                    f" provider text, model text, status text, customer text, who text,"
-                    f" units {types['number']}, credits {types['number']}, cost {types['number']})"
+                    f"CREATE TABLE calls (id {kind.id}, {self.quote('at')} {kind.time}, changed {kind.time},"
+                    f" provider {kind.text}, model {kind.text}, status {kind.text}, customer {kind.text},"
+                    f" who {kind.text}, units {kind.number}, credits {kind.number}, cost {kind.number}){kind.end}"
                 )
             )
-            if indexed:
+            if indexed and self.kind not in ("duckdb", "clickhouse"):
                 connection.execute(text("CREATE INDEX calls_at ON calls (at)"))
                 connection.execute(text("CREATE INDEX calls_changed ON calls (changed)"))
 
+    def quote(self, name: str) -> str:
+        return str(self.engine.dialect.identifier_preparer.quote_identifier(name))
+
     def moment(self, epoch: int) -> Any:
         when = datetime.fromtimestamp(epoch, UTC)
-        return when if self.kind == "postgresql" else when.strftime("%Y-%m-%d %H:%M:%S")
+        return when if self.kind in ("postgresql", "duckdb") else when.strftime("%Y-%m-%d %H:%M:%S")
 
     def put(self, *rows: Row) -> None:
         """Insert rows, or replace those with the same ids."""
         if not rows:
             return
         self.delete(*(row.id for row in rows if row.id in self.rows))
+        cast = KINDS[self.kind].cast
+        numbers = ", ".join(cast.format(name) for name in ("units", "credits", "cost"))
+        values = [
+            {
+                "id": row.id,
+                "at": self.moment(row.time),
+                "changed": self.moment(row.updated or row.time),
+                "provider": row.provider,
+                "model": row.model,
+                "status": row.status,
+                "customer": row.customer,
+                "who": row.user,
+                "units": row.units,
+                "credits": row.credits,
+                "cost": row.cost,
+            }
+            for row in rows
+        ]
         with self.engine.begin() as connection:
             for row in rows:
                 self.rows[row.id] = row
+            if self.kind == "clickhouse":
+                lines = ", ".join(f"({', '.join(map(literal, value.values()))})" for value in values)
+                connection.exec_driver_sql(f"INSERT INTO calls VALUES {lines}".replace("%", "%%"))
+                return
             connection.execute(
                 text(
                     "INSERT INTO calls VALUES (:id, :at, :changed, :provider, :model, :status, :customer, :who,"
-                    " :units, :credits, :cost)"
-                    if self.kind == "sqlite"
-                    else "INSERT INTO calls VALUES (:id, :at, :changed, :provider, :model, :status, :customer, :who,"
-                    " CAST(:units AS numeric), CAST(:credits AS numeric), CAST(:cost AS numeric))"
+                    f" {numbers})"
                 ),
-                [
-                    {
-                        "id": row.id,
-                        "at": self.moment(row.time),
-                        "changed": self.moment(row.updated or row.time),
-                        "provider": row.provider,
-                        "model": row.model,
-                        "status": row.status,
-                        "customer": row.customer,
-                        "who": row.user,
-                        "units": row.units,
-                        "credits": row.credits,
-                        "cost": row.cost,
-                    }
-                    for row in rows
-                ],
+                values,
             )
 
     def delete(self, *ids: int) -> None:
         if ids:
             with self.engine.begin() as connection:
-                connection.execute(text("DELETE FROM calls WHERE id = :id"), [{"id": one} for one in ids])
+                listed = ", ".join(map(str, ids))
+                connection.execute(text(f"DELETE FROM calls WHERE id IN ({listed})"))
             for one in ids:
                 del self.rows[one]
 

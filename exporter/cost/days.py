@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -136,10 +136,10 @@ class Cuts:
         """The segment, of ``starts``, that ``epoch`` lies in."""
         return starts[bisect_right(starts, epoch) - 1]
 
-    def day_sql(self, epoch: str, start: int, end: int) -> str:
-        """SQL for the local day number of the SQL ``epoch``."""
+    def day_sql(self, epoch: str, start: int, end: int, div: Callable[[str, int], str] = "{} / {}".format) -> str:
+        """SQL for the local day number of the SQL ``epoch``; ``div`` is the engine's whole division."""
         offset = case_offset(epoch, start, end, self.zone)
-        return f"({epoch}) / {DAY}" if offset == "0" else f"(({epoch}) + {offset}) / {DAY}"
+        return div(f"({epoch})" if offset == "0" else f"(({epoch}) + {offset})", DAY)
 
     def index_sql(self, epoch: str, start: int, end: int) -> str:
         """SQL for how many of the instants lie at or before the SQL ``epoch``."""

@@ -79,6 +79,8 @@ def text_of(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return json.dumps(value, sort_keys=True)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else str(value)
 
 
@@ -101,12 +103,13 @@ class Rollup:
         self.time = time
         self.cuts = cuts
         self.groups = groups
+        self._engine = time.dialect
         self._dimensions = [sql for _, sql in table.dimensions]
 
     def buckets(self, connection: Connection, start: int, end: int) -> Buckets:
         """15-minute totals."""
         epoch = self.time.epoch(start, end)
-        columns = [f"({epoch}) / {BUCKET}", *self._dimensions, self._states()]
+        columns = [self._engine.div(f"({epoch})", BUCKET), *self._dimensions, self._states()]
         group = len(columns)
         if (lost := self.time.lost(start, end)) is not None:
             columns.append(lost)
@@ -133,7 +136,7 @@ class Rollup:
         """Totals by (segment, customer, key number). The log must have a customer column."""
         assert self.table.customer is not None
         epoch = self.time.epoch(start, end)
-        day, index = self.cuts.day_sql(epoch, start, end), self.cuts.index_sql(epoch, start, end)
+        day, index = self._day(epoch, start, end), self.cuts.index_sql(epoch, start, end)
         columns = [day, index, self.table.customer, *self._dimensions, self._states()]
         totals: dict[tuple[int, str, int], Total] = {}
         width = len(columns)
@@ -155,10 +158,10 @@ class Rollup:
             return set()
         epoch = self.time.epoch(start, end)
         conditions = [self.time.between(start, end), f"{self.table.user} IS NOT NULL"]
-        columns = [self.cuts.day_sql(epoch, start, end), self.table.user]
+        columns = [self._day(epoch, start, end), self.table.user]
         statement = self._select(columns, [], conditions)
         if status is not None:
-            statement = statement.where(_sql(_as_text(status, self.time)).in_(sorted(statuses)))
+            statement = statement.where(_sql(self._engine.as_text(status)).in_(sorted(statuses)))
         starts: dict[int, int] = {}
         hashes: dict[Any, int] = {}
         found = set()
@@ -172,7 +175,7 @@ class Rollup:
 
     def counts(self, connection: Connection, start: int, end: int) -> dict[int, int]:
         """Rows by business day: with an index on the time column no row itself is read."""
-        day = self.cuts.day_sql(self.time.epoch(start, end), start, end)
+        day = self._day(self.time.epoch(start, end), start, end)
         rows = connection.execute(self._select([day], ["count(*)"], [self.time.between(start, end)]))
         return {start_of_day_number(number, self.cuts.zone): rows for number, rows in rows}
 
@@ -183,34 +186,37 @@ class Rollup:
         if time.engine == "sqlite" and self.table.updated_indexed:
             # SQLite would take the index on time for all of history; "+" keeps a column from its index.
             time = with_(time, sql=f"+{time.sql}")
-        day = self.cuts.day_sql(time.epoch(start, end), start, end)
+        day = self._day(time.epoch(start, end), start, end)
         statement = self._select([day], [], [self.table.updated.since(since), time.between(start, end)])
         return {start_of_day_number(number, self.cuts.zone) for (number,) in connection.execute(statement)}
 
     def first(self, connection: Connection, end: int, start: int = 0) -> int | None:
         """Time of the oldest row that can be read, before ``end``; None when there is none."""
         column = _sql(self.time.sql)
-        near = select(_sql(self.time.epoch(start, end))).select_from(self.table.table)
+        near = select(_sql(self.time.epoch(start, end))).select_from(self.table.relation)
         near = near.where(_sql(self.time.between(start, end))).order_by(column).limit(1)
         about: int | None = connection.execute(near).scalar_one_or_none()
         if about is None or self.time.ordered:
             return about
         # The column's order is that of time but for a day or so: the oldest is near the first.
         low, high = max(start, about - 2 * DAY), min(about + 2 * DAY, end)
-        least = select(_sql(f"min({self.time.epoch(low, high)})")).select_from(self.table.table)
+        least = select(_sql(f"min({self.time.epoch(low, high)})")).select_from(self.table.relation)
         found: int | None = connection.execute(least.where(_sql(self.time.between(low, high)))).scalar_one()
         return found
 
     def count(self, connection: Connection, condition: str) -> int:
         """Rows that meet ``condition``."""
-        statement = select(_sql("count(*)")).select_from(self.table.table).where(_sql(condition))
+        statement = select(_sql("count(*)")).select_from(self.table.relation).where(_sql(condition))
         return int(connection.execute(statement).scalar_one())
+
+    def _day(self, epoch: str, start: int, end: int) -> str:
+        return self.cuts.day_sql(epoch, start, end, self._engine.div)
 
     def _states(self) -> str:
         """One number that holds the state of each measure, two bits each."""
-        wide = self.time.engine == "postgresql" and len(self.table.measures) > 15
+        wide = len(self.table.measures) > 15
         states = [
-            f"({measure.state()})" + (f" * {f'CAST({4**i} AS bigint)' if wide else 4**i}" if i else "")
+            f"({measure.state()})" + (f" * {self._engine.wide(4**i) if wide else 4**i}" if i else "")
             for i, measure in enumerate(self.table.measures)
         ]
         return " + ".join(states) or str(ABSENT)
@@ -231,7 +237,7 @@ class Rollup:
             raise
 
     def _select(self, columns: Sequence[str], totals: Sequence[str], conditions: Sequence[str]) -> Select[Any]:
-        statement = select(*map(_sql, (*columns, *totals))).select_from(self.table.table)
+        statement = select(*map(_sql, (*columns, *totals))).select_from(self.table.relation)
         for condition in conditions:
             statement = statement.where(_sql(f"({condition})"))
         return statement.group_by(*(_sql(str(i + 1)) for i in range(len(columns))))
@@ -247,10 +253,6 @@ def _add(totals: dict[K, Total], key: K, total: Total) -> None:
     if former is not None:
         total = (former[0] + total[0], tuple(a + b for a, b in zip(former[1], total[1], strict=True)))
     totals[key] = total
-
-
-def _as_text(sql: str, time: TimeColumn) -> str:
-    return f"CAST({sql} AS text)" if time.engine == "postgresql" else f"CAST({sql} AS TEXT)"
 
 
 def _sql(text: str) -> Any:

@@ -11,30 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from exporter.cost.days import DAY, case_wall_offset, wall_bounds
+from exporter.cost.engines import ENGINES, EngineName, SqlEngine
+from exporter.cost.engines.base import LATEST, Form, moment
 
-Engine = Literal["sqlite", "postgresql"]
-Form = Literal["timestamptz", "timestamp", "iso", "epoch_s", "epoch_ms"]
-"""What a time column holds. ``timestamp`` and ISO text without an offset are local times of the log's own zone."""
-
-LATEST = 253_402_300_799
-"""9999-12-31T23:59:59Z. A time before 1970 or after this is no time of usage."""
+__all__ = ["LATEST", "Form", "TimeColumn", "detect", "utc_day"]
 
 MARGIN = 15 * 3600
 """Seconds by which a text's local time may differ from UTC: offsets reach from −12:00 to +14:00."""
-
-_DATE = (
-    r"([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-    r"|([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)"
-)
-_CLOCK = r"[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,12})?)?"
-_OFFSET = r"(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)"
-_ISO = f"^{_DATE}({_CLOCK}{_OFFSET}?)?$"
-"""Texts that a cast to ``timestamptz`` takes: the first one that it does not take would stop the whole statement."""
 
 
 def detect(values: Iterable[Any]) -> Form | None:
@@ -66,7 +53,7 @@ class TimeColumn:
     sql: str
     form: Form
     zone: ZoneInfo
-    engine: Engine
+    engine: EngineName
     integer: bool = False
     nullable: bool = True
 
@@ -75,18 +62,18 @@ class TimeColumn:
         """Whether the column's own order is the order of time."""
         return self.form != "iso" and (self.form != "timestamp" or self.zone.key == "UTC")
 
+    @property
+    def dialect(self) -> SqlEngine:
+        """The engine that the SQL is for."""
+        return ENGINES[self.engine]
+
     def epoch(self, start: int, end: int) -> str:
         """Whole seconds since the epoch; NULL where the row's time cannot be read."""
         if self.form == "timestamptz":
-            return f"CAST(floor(date_part('epoch', {self.sql})) AS bigint)"
+            return self.dialect.seconds(self)
         if self.form == "timestamp":
-            return self._to_utc(f"CAST(floor(date_part('epoch', {self.sql})) AS bigint)", start, end)
-        if self.form == "iso":
-            return self._iso_sqlite(start, end) if self.engine == "sqlite" else self._iso_postgresql(start, end)
-        by = "" if self.form == "epoch_s" else " / 1000"
-        if self.engine == "sqlite":
-            return f"CASE WHEN typeof({self.sql}) IN ('integer', 'real') THEN CAST({self.sql} AS INTEGER){by} END"
-        return f"{self.sql}{by}" if self.integer else f"CAST(floor({self.sql}{by}) AS bigint)"
+            return self.to_utc(self.dialect.seconds(self), start, end)
+        return self.dialect.iso(self, start, end) if self.form == "iso" else self.dialect.number(self)
 
     def newest(self, start: int, end: int) -> str:
         """The ``epoch`` of a group's newest row."""
@@ -145,7 +132,9 @@ class TimeColumn:
         rough = f"{self.sql} >= {self._bounds(at, at)[0]}"
         if self._exact(at, at):
             return rough
-        return f"{rough} AND CASE WHEN isfinite({self.sql}) THEN {self.epoch(at, at)} >= {at} ELSE true END"
+        exact = f"{self.epoch(at, at)} >= {at}"
+        finite = self.dialect.finite(self.sql)
+        return f"{rough} AND {exact if finite is None else f'CASE WHEN {finite} THEN {exact} ELSE true END'}"
 
     def _exact(self, start: int, end: int) -> bool:
         if self.form == "timestamp":
@@ -164,49 +153,21 @@ class TimeColumn:
         """``at`` as the column has it."""
         if self.form in ("epoch_s", "epoch_ms"):
             return str(at if self.form == "epoch_s" else at * 1000)
-        return f"CAST({_text(at, zoned=self.form == 'timestamptz')} AS {self.form})"
+        return self.dialect.timestamp(at, self.form)
 
-    def _to_utc(self, wall: str, start: int, end: int) -> str:
+    def to_utc(self, wall: str, start: int, end: int) -> str:
+        """A local time as UTC, of instants between ``start`` and ``end``."""
         offset = case_wall_offset(wall, start, end, self.zone)
         return wall if offset == "0" else f"({wall} - {offset})"
 
-    def _iso_sqlite(self, start: int, end: int) -> str:
-        # strftime rounds fractions of a second, which would carry 23:59:59.9999 into the next day: cut them off.
-        sql = self.sql
-        fraction = f"ltrim(substr({sql}, 21), '0123456789')"
-        offset = f"(CASE substr({sql}, 20, 1) WHEN '.' THEN {fraction} ELSE substr({sql}, 20) END)"
-        # SQLite reads "Z" and "+05:30", PostgreSQL writes "+05" and some loggers "+0530".
-        full = (
-            f"CASE length({offset}) WHEN 3 THEN {offset} || ':00'"
-            f" WHEN 5 THEN substr({offset}, 1, 3) || ':' || substr({offset}, 4) ELSE {offset} END"
-        )
-        utc = f"CAST(strftime('%s', substr({sql}, 1, 19) || {full}) AS INTEGER)"
-        sane = f"{sql} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' AND typeof({sql}) = 'text'"
-        if self.zone.key == "UTC":
-            return f"CASE WHEN {sane} THEN {utc} END"
-        local = self._to_utc(utc, start, end)
-        return f"CASE WHEN NOT ({sane}) THEN NULL WHEN {offset} = '' THEN {local} ELSE {utc} END"
 
-    def _iso_postgresql(self, start: int, end: int) -> str:
-        # Without fractions of a second, which the cast rounds; in a session whose zone is UTC.
-        whole = f"regexp_replace({self.sql}, '[.][0-9]+', '')"
-        utc = f"CAST(date_part('epoch', CAST({whole} AS timestamptz)) AS bigint)"
-        local = self._to_utc(utc, start, end)
-        sane = f"{self.sql} ~ '{_ISO}'"
-        if local == utc:
-            return f"CASE WHEN {sane} THEN {utc} END"
-        zoned = f"{self.sql} ~ '[T ].*{_OFFSET}$'"
-        return f"CASE WHEN NOT {sane} THEN NULL WHEN {zoned} THEN {utc} ELSE {local} END"
-
-
-def _text(at: int, *, zoned: bool = False) -> str:
-    when = datetime.fromtimestamp(max(0, min(at, LATEST)), UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"'{when}+00'" if zoned else f"'{when}'"
+def _text(at: int) -> str:
+    return f"'{moment(at)}'"
 
 
 def utc_day(at: int) -> str:
     """``2026-11-22``"""
-    return datetime.fromtimestamp(max(0, min(at, LATEST)), UTC).strftime("%Y-%m-%d")
+    return moment(at)[:10]
 
 
 def _day(at: int) -> str:

@@ -9,15 +9,16 @@ from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, column, inspect, select, table, types
-from sqlalchemy.exc import NoSuchTableError
-from sqlalchemy.sql.selectable import TableClause
+from sqlalchemy import Connection, literal_column, select, text
 
-from exporter.cost.measures import Kind, Measure
-from exporter.cost.timecolumn import Engine, Form, TimeColumn, detect
+from exporter.cost.engines import ENGINES, SqlEngine
+from exporter.cost.engines.base import RELATION, Column, Form
+from exporter.cost.measures import Measure
+from exporter.cost.timecolumn import TimeColumn, detect
+from exporter.databaseurl import ENGINE_OF
 from exporter.errors import SourceError
 from exporter.store.usage import LOGGED_COST, REPORTED_COST
-from exporter.usagelog import UsageSettings
+from exporter.usagelog import ARROW, UsageSettings, quantity_mistake
 from exporter.yamldoc import nearest
 
 SAMPLE = 200
@@ -29,13 +30,14 @@ DIMENSIONS = ("provider", "model", "operation", "status", "product", "reported_c
 
 @dataclass(frozen=True)
 class UsageTable:
-    """A usage table that can be read. Texts are quoted SQL names.
+    """A usage table, or the rows of a query, that can be read. Texts are quoted SQL names, or expressions.
 
-    ``dimensions`` pairs the fields of a key (attributes as ``attribute:<name>``) with their columns. ``time`` is None
-    while the table is empty and its column's type leaves the form of its times open.
+    ``relation`` stands after FROM. ``dimensions`` pairs the fields of a key (attributes as ``attribute:<name>``) with
+    their SQL. ``time`` is None while the table is empty and its column's type leaves the form of its times open.
+    ``indexed``: a span of time is found without reading all rows.
     """
 
-    table: TableClause
+    relation: Any
     time: TimeColumn | None
     updated: TimeColumn | None
     dimensions: tuple[tuple[str, str], ...]
@@ -46,6 +48,8 @@ class UsageTable:
     updated_indexed: bool
     signature: str
     """Changes when history that was rolled up under another mapping has to be rolled up again."""
+    columns: Mapping[str, Column]
+    """All columns that are there."""
 
 
 def describe(connection: Connection, settings: UsageSettings) -> UsageTable:
@@ -57,152 +61,190 @@ class _Description:
     def __init__(self, connection: Connection, settings: UsageSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self.engine: Engine = "sqlite" if connection.dialect.name == "sqlite" else "postgresql"
+        self.engine: SqlEngine = ENGINES[ENGINE_OF[connection.dialect.name]]
         self.quoted = connection.dialect.identifier_preparer.quote_identifier
-        inspector = inspect(connection)
-        try:
-            found = inspector.get_columns(settings.table, schema=settings.table_schema)
-        except NoSuchTableError:
-            found = []
-        if not found:
-            names = [*inspector.get_table_names(schema=settings.table_schema), *inspector.get_view_names()]
-            raise self.wrong(f"does not exist{nearest(settings.table, names)}; correct usage.table in margin.yaml")
-        self.columns: Mapping[str, Any] = {str(one["name"]): one for one in found}
-        self.first_indexed = self._first_indexed(inspector)
-        self.clause = table(settings.table, schema=settings.table_schema)
+        name, schema = settings.table, settings.table_schema
+        if settings.query is not None:
+            self.alias = RELATION
+            self.relation: Any = text(f"({settings.query}) AS {RELATION}".replace(":", "\\:"))
+            found = self.engine.query_columns(connection, settings.query)
+        else:
+            self.alias = name
+            found = self.engine.columns(connection, name, schema)
+            if not found:
+                names = self.engine.tables(connection, schema)
+                raise self.wrong(f"does not exist{nearest(name, names)}; correct usage.table in margin.yaml")
+            self.relation = self.engine.relation(connection, name, schema)
+        self.columns: Mapping[str, Column] = {one.name: one for one in found}
 
     def quote(self, name: str) -> str:
         """The column's quoted name, with its table's: SQLite takes a quoted name alone that is no column for a text."""
-        return f"{self.quoted(self.settings.table)}.{self.quoted(name)}"
+        return f"{self.quoted(self.alias)}.{self.quoted(name)}"
 
     def wrong(self, text: str) -> SourceError:
-        return SourceError("schema", f'usage log "{self.settings.name}": table "{self.settings.table}" {text}')
+        where = "its query" if self.settings.query is not None else f'table "{self.settings.table}"'
+        return SourceError("schema", f'usage log "{self.settings.name}": {where} {text}')
 
     def table(self) -> UsageTable:
         columns, settings = self.settings.columns, self.settings
-        dimensions = []
-        for field in DIMENSIONS:
-            if name := self.find(getattr(columns, field), f"columns.{field}"):
-                dimensions.append((field, self.quote(name)))
-        for attribute, given in sorted(settings.attributes.items()):
-            if name := self.find(given, f"attributes.{attribute}"):
-                dimensions.append((f"attribute:{attribute}", self.quote(name)))
+        dimensions: list[tuple[str, str]] = []
+        fields = [(field, getattr(columns, field), f"columns.{field}") for field in DIMENSIONS]
+        fields += [
+            (f"attribute:{name}", given, f"attributes.{name}") for name, given in sorted(settings.attributes.items())
+        ]
+        for field, given, where in fields:
+            if (found := self.find(given, where)) is not None:
+                dimensions.append((field, self.engine.dimension(found[0])))
         named: list[tuple[str, str | None, str]] = [
-            (q, given, f"quantities.{q}") for q, given in sorted(settings.quantities.items())
+            (quantity, given, f"quantities.{quantity}") for quantity, given in sorted(self.quantities().items())
         ]
         named.append((REPORTED_COST, columns.reported_cost, "columns.reported_cost"))
         named.append((LOGGED_COST, columns.logged_cost, "columns.logged_cost"))
         measures = []
-        for measure, mapped, where in named:
-            if name := self.find(mapped, where):
-                measures.append(self.measure(measure, name))
+        for name, given, where in named:
+            if (found := self.find(given, where)) is not None and given is not None:
+                measures.append(self.measure(name, given, *found))
         if len(measures) > MAX_MEASURES:
             raise self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
-        customer = self.find(columns.customer, "columns.customer")
-        user = self.find(columns.user, "columns.user")
+        customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
+        self.find(columns.id, "columns.id")
         time = self.time(columns.time, "columns.time", settings.time_format)
-        updated = self.time(columns.updated_at, "columns.updated_at", "auto") if columns.updated_at else None
+        updated_at = columns.updated_at if self.find(columns.updated_at, "columns.updated_at") else None
+        updated = self.time(updated_at, "columns.updated_at", "auto") if updated_at else None
+        names = [self.engine.dimension(found[0]) if found else None for found in (customer, user)]
+        people = [given if found else None for found, given in ((customer, columns.customer), (user, columns.user))]
+        indexed = self.indexed(columns.time, time)
         return UsageTable(
-            table=self.clause,
+            relation=self.relation,
             time=time,
             updated=updated,
             dimensions=tuple(dimensions),
             measures=tuple(measures),
-            customer=self.quote(customer) if customer else None,
-            user=self.quote(user) if user else None,
-            indexed=columns.time in self.first_indexed,
-            updated_indexed=columns.updated_at in self.first_indexed,
-            signature=self.signature(dimensions, measures, customer, user, time),
+            customer=names[0],
+            user=names[1],
+            indexed=indexed,
+            updated_indexed=updated_at is not None and self.indexed(updated_at, updated),
+            signature=self.signature(dimensions, measures, people, time),
+            columns=self.columns,
         )
 
-    def signature(self, *parts: Any) -> str:
-        dimensions, measures, customer, user, time = parts
-        said = [
+    def signature(
+        self,
+        dimensions: list[tuple[str, str]],
+        measures: list[Measure],
+        people: list[str | None],
+        time: TimeColumn | None,
+    ) -> str:
+        said: list[Any] = [
             self.settings.table,
             self.settings.table_schema,
             dimensions,
             [(measure.name, measure.sql) for measure in measures],
-            [customer, user],
+            people,
             [time.sql, time.form, time.zone.key] if time else None,
         ]
+        if self.settings.query is not None:
+            said.append(self.settings.query)
         return sha256(json.dumps(said).encode()).hexdigest()[:16]
 
-    def find(self, name: str | None, where: str) -> str | None:
-        """The column ``name``; None when it is not mapped, or only assumed and not there."""
-        if name is None or name in self.columns:
-            return name
-        if name in self.settings.assumed_columns:
-            return None
-        raise self.wrong(
-            f'has no column "{name}"{nearest(name, self.columns)}; correct usage.{where} in margin.yaml'
-            f" (its columns: {', '.join(sorted(self.columns)[:40])})"
-        )
+    def quantities(self) -> Mapping[str, str]:
+        """The mapped quantities; of a query without a mapping those that its columns are named after."""
+        if self.settings.query is None or "quantities" in self.settings.model_fields_set:
+            return self.settings.quantities
+        return {name: name for name in self.columns if quantity_mistake(name) is None}
 
-    def measure(self, measure: str, name: str) -> Measure:
-        found = self.columns[name]
-        kind, places = self._kind(found["type"], name)
+    def find(self, given: str | None, where: str) -> tuple[str, str] | None:
+        """SQL of the column or path ``given``, and the column's name; None when it is not mapped, or only assumed and
+        not there.
+        """
+        if given is None:
+            return None
+        if given in self.columns:
+            return self.quote(given), given
+        name, *steps = (_bare(step.strip()) for step in ARROW.split(given))
+        if name not in self.columns:
+            if given in self.settings.assumed_columns:
+                return None
+            raise self.wrong(
+                f'has no column "{name}"{nearest(name, self.columns)}; correct usage.{where} in margin.yaml'
+                f" (its columns: {', '.join(sorted(self.columns)[:40])})"
+            )
+        column = self.columns[name]
+        if not column.document:
+            raise self.wrong(f'has column "{name}" of type {column.shown}, which holds no JSON; correct usage.{where}')
+        if not steps or any(not step or '"' in step for step in steps):
+            raise self.wrong(f'cannot be asked for "{given}"; write the steps as column->key->key, without " inside')
+        return self.engine.path(self.quote(name), tuple(steps), column), name
+
+    def measure(self, measure: str, given: str, sql: str, name: str) -> Measure:
+        column = self.columns[name]
+        path = given not in self.columns
+        kind = "any" if column.kind == "any" else "text" if path else column.kind
+        if kind is None:
+            raise self.wrong(
+                f'has column "{name}" of type {column.shown}, which is no number; map a numeric or text column'
+            )
         return Measure(
             name=measure,
-            column=name,
-            sql=self.quote(name),
+            column=given,
+            sql=sql,
             kind=kind,
-            engine=self.engine,
-            places=places,
-            nullable=bool(found.get("nullable", True)),
+            engine=self.engine.name,
+            places=None if path else column.places,
+            nullable=path or column.nullable,
         )
 
-    def _kind(self, type_: types.TypeEngine[Any], name: str) -> tuple[Kind, int | None]:
-        if self.engine == "sqlite":
-            return "any", None
-        if isinstance(type_, types.Integer):
-            return "integer", None
-        if isinstance(type_, types.Float):
-            return "float", 6 if isinstance(type_, types.REAL) else None
-        if isinstance(type_, types.Numeric):
-            return "decimal", type_.scale
-        if isinstance(type_, types.String):
-            return "text", None
-        raise self.wrong(f'has column "{name}" of type {type_}, which is no number; map a numeric or text column')
+    def indexed(self, name: str, time: TimeColumn | None) -> bool:
+        """Whether spans of ``name`` are found by an index. Of a query or view the engine's own plan says so."""
+        settings = self.settings
+        if settings.query is None and name in self.engine.first_indexed(
+            self.connection, settings.table, settings.table_schema
+        ):
+            return True
+        if time is None:
+            return settings.query is not None  # an empty table: known with the first row
+        one: Any = literal_column("1")
+        span: Any = literal_column(time.between(1_700_000_000, 1_700_000_900))
+        statement = select(one).select_from(self.relation).where(span)
+        sql = str(statement.compile(dialect=self.connection.dialect, compile_kwargs={"literal_binds": True}))
+        return self.engine.searches(self.connection, sql.replace("%%", "%"))
 
     def time(self, name: str, where: str, given: str) -> TimeColumn | None:
-        self.find(name, where)
-        found = self.columns[name]
-        form = self._form(found["type"], name, where, given)
+        if ARROW.search(name) and name not in self.columns:
+            raise self.wrong(f'cannot be asked for a span of "{name}"; map a column of its own as usage.{where}')
+        found = self.find(name, where)
+        assert found is not None
+        column = self.columns[name]
+        form = self._form(column, where, given)
         if form is None:
             return None
         return TimeColumn(
-            sql=self.quote(name),
+            sql=found[0],
             form=form,
             zone=ZoneInfo(self.settings.time_zone),
-            engine=self.engine,
-            integer=isinstance(found["type"], types.Integer),
-            nullable=bool(found.get("nullable", True)),
+            engine=self.engine.name,
+            integer=column.integer,
+            nullable=column.nullable,
         )
 
-    def _form(self, type_: types.TypeEngine[Any], name: str, where: str, given: str) -> Form | None:
+    def _form(self, column: Column, where: str, given: str) -> Form | None:
         """The column's form, by its type where that says it, by a sample where it does not."""
-        native: tuple[Form, ...]
-        if self.engine == "sqlite":
-            native = ("iso", "epoch_s", "epoch_ms")
-        elif isinstance(type_, types.DateTime | types.Date):
-            native = ("timestamptz" if getattr(type_, "timezone", False) else "timestamp",)
-        elif isinstance(type_, types.Numeric | types.Float | types.Integer):
-            native = ("epoch_s", "epoch_ms")
-        elif isinstance(type_, types.String):
-            native = ("iso",)
-        else:
-            raise self.wrong(f'has column "{name}" of type {type_}, which is no time; correct usage.{where}')
+        name, native = column.name, column.forms
+        if not native:
+            raise self.wrong(f'has column "{name}" of type {column.shown}, which is no time; correct usage.{where}')
         if given != "auto":
             chosen: tuple[Form, ...] = tuple(form for form in native if form == given)
             if given == "timestamp":
                 chosen = tuple(form for form in native if form in ("timestamp", "timestamptz", "iso"))
             if not chosen:
-                raise self.wrong(f'has column "{name}" of type {type_}, which is not {given}; correct time_format')
+                raise self.wrong(
+                    f'has column "{name}" of type {column.shown}, which is not {given}; correct time_format'
+                )
             return chosen[0]
         if len(native) == 1:
             return native[0]
-        this: Any = column(name)
-        values = self.connection.execute(select(this).select_from(self.clause).where(this.is_not(None)).limit(SAMPLE))
+        this: Any = literal_column(self.quote(name))
+        values = self.connection.execute(select(this).select_from(self.relation).where(this.is_not(None)).limit(SAMPLE))
         sample = values.scalars().all()
         form = detect(sample)
         if form is None and sample:
@@ -211,9 +253,7 @@ class _Description:
             )
         return form
 
-    def _first_indexed(self, inspector: Any) -> set[str]:
-        """Columns that come first in an index, so that a span of their values is found without a whole scan."""
-        name, schema = self.settings.table, self.settings.table_schema
-        found = {one["column_names"][0] for one in inspector.get_indexes(name, schema=schema) if one["column_names"]}
-        primary = inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]
-        return {str(one) for one in (*found, *primary[:1]) if one}
+
+def _bare(step: str) -> str:
+    """A step of a path without the quotes around it, if there are any."""
+    return step[1:-1] if len(step) > 2 and step[0] == step[-1] and step[0] in "'\"" else step
