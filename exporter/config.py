@@ -21,7 +21,7 @@ from exporter.databaseurl import DatabaseUrl, read_address, state_address
 from exporter.fx import Fx, FxRate
 from exporter.secret import Secret, SecretReference, Surroundings, surroundings
 from exporter.usagelog import UsageSettings
-from exporter.values import Currency, Day, Duration, Factor, Name, ZoneName, base_address
+from exporter.values import Currency, Day, Duration, Factor, Name, Pace, ZoneName, base_address
 from exporter.yamldoc import Document, raise_mistakes
 from exporter.yamlread import Place
 
@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 STRIPE: Final = "https://api.stripe.com"
+USUAL_INTERVAL: Final = 900
+"""Seconds between polls of Stripe that an account at the floor of the read allowance can afford."""
 STATE_DEFAULT: Final = "sqlite:///margin.db"
 
 
@@ -76,7 +78,7 @@ class AccountSettings(Document):
     api_key: SecretReference = Field(default="env:STRIPE_API_KEY", validate_default=True)
     api_base: ApiBase = Field(default=None, validate_default=True)
     allow_test_mode: bool = True
-    poll_interval: Duration = Field(default=900, ge=1, le=86400)
+    poll_interval: Pace = Field(default=None, ge=1, le=86400)
     relist_interval: Duration = Field(default=7 * 86400, ge=3600, le=365 * 86400)
     requests_per_second: int = Field(default=20, ge=1, le=100)
     workers: int = Field(default=12, ge=1, le=64)
@@ -94,6 +96,11 @@ class AccountSettings(Document):
     def reconciles(self) -> bool:
         """Whether the ledger is compared with Stripe's reports. At Stripe itself they need a live key."""
         return self.reconciliation == "daily" and not (self.test_mode and self.api_base == STRIPE)
+
+    @property
+    def usual_interval(self) -> int:
+        """Seconds between polls before the read allowance has been looked at."""
+        return self.poll_interval or USUAL_INTERVAL
 
     @property
     def restricted(self) -> bool:

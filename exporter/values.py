@@ -32,6 +32,23 @@ Duration = Annotated[
 """Seconds; written 30s, 15m, 48h, 7d or as plain seconds."""
 
 
+def _pace(value: object) -> int | None:
+    if value is None or value == "auto":
+        return None
+    try:
+        return _duration(value)
+    except ValueError:
+        raise ValueError("must be auto, or a duration such as 30s or 15m") from None
+
+
+Pace = Annotated[
+    int | None,
+    BeforeValidator(_pace),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^(auto|\d+\s*[smhdw])$"}),
+]
+"""Seconds, or None for ``auto``."""
+
+
 def _day(value: object) -> date:
     if type(value) is date:
         return value

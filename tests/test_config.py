@@ -46,7 +46,7 @@ def test_without_a_file_the_environment_is_enough() -> None:
     (account,), (usage,) = found.accounts, found.usage
     assert (account.name, account.api_key.reveal(), account.api_base) == ("main", KEY, "https://api.stripe.com")
     assert (account.poll_interval, account.requests_per_second, account.workers, account.page_size) == (
-        900,
+        None,
         20,
         12,
         100,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from exporter.clock import FixedClock
 from exporter.demo.server import running
 from exporter.demo.world import DEMO_KEY, World
 from exporter.errors import SourceError
-from exporter.revenue.allowance import Allowance, read_allowance
+from exporter.revenue.allowance import Allowance, allowance_of, read_allowance
 from exporter.store.account import PinnedAccount, pin_account, pinned_account
 from exporter.store.requests import add_requests, fold_requests, reads_since, request_counts
 
 OTHER_KEY = "rk_test_other00000000000000000"
 ACCOUNT = "/v1/account"
+EVENTS = "/v1/events"
 
 
 @pytest.fixture
@@ -132,21 +134,26 @@ def test_history_begins_where_the_account_does(tmp_path: Path) -> None:
         stripe.assert_exact()
 
 
-INTERVALS = [
+INTERVALS: list[tuple[int | None, int, int]] = [
     (900, 0, 900),
     (900, 10**6, 900),
     (60, 0, 900),
     (60, 20, 900),
     (60, 40, 450),
-    (60, 200, 90),
+    (60, 200, 85),
     (60, 1000, 60),
     (1, 1000, 30),
     (3600, 0, 3600),
+    (None, 0, 900),
+    (None, 40, 450),
+    (None, 5000, 30),
 ]
 
 
 @pytest.mark.parametrize(("configured", "transactions", "expected"), INTERVALS)
-def test_polls_are_no_faster_than_the_allowance_carries(configured: int, transactions: int, expected: int) -> None:
+def test_polls_are_no_faster_than_the_allowance_carries(
+    configured: int | None, transactions: int, expected: int
+) -> None:
     assert Allowance(0, transactions).interval(configured) == expected
 
 
@@ -163,9 +170,11 @@ def test_reads_of_the_last_thirty_days(stripe: Account) -> None:
     source.poll_ledger()
     with stripe.store.read() as connection:
         (allowance,) = read_allowance(connection, NOW).values()
-        assert allowance == (sum(stripe.world.requests.values()), 1)
+        assert tuple(allowance) == (sum(stripe.world.requests.values()), 1, (), 0)
+        whole = allowance_of(connection, "main", NOW)
+        assert tuple(whole) == (*allowance[:2], ((30 * DAY + 3600 - NOW % 3600, whole.reads),), 0)
         (later,) = read_allowance(connection, NOW + 31 * DAY).values()
-    assert later == (0, 0)
+    assert later == (0, 0, (), 0)
 
 
 def test_old_requests_stay_in_the_counter(stripe: Account) -> None:
@@ -181,12 +190,94 @@ def test_old_requests_stay_in_the_counter(stripe: Account) -> None:
     assert rows == 6
 
 
-@pytest.mark.parametrize(("base", "expected"), [("https://api.stripe.com", 450.0), (None, 60.0)])
-def test_the_allowance_slows_polls_of_stripe_itself(stripe: Account, base: str | None, expected: float) -> None:
+def test_what_changes_take_is_the_median_day(stripe: Account) -> None:
+    hour = NOW - NOW % 3600
+    with stripe.store.write() as connection:
+        for day in range(20):
+            at = hour - day * DAY
+            retrieved = 5000 if day == 3 else 10 * day
+            add_requests(
+                connection, "main", {(at, "/v1/subscriptions/{id}", "200"): retrieved, (at, EVENTS, "200"): 96}
+            )
+            add_requests(connection, "main", {(at, "/v1/reporting/report_runs", "200"): 7})
+    with stripe.store.read() as connection:
+        found = allowance_of(connection, "main", NOW)
+    assert found.daily == 40  # of 0, 10, 20, 5000, 40, 50, 60
+    assert found.reads == sum(reads for _, reads in found.ending) == 20 * 96 + 5000 + 10 * (190 - 3)
+
+
+def simulate(history: int, extra: Callable[[int], int], transactions: int, days: int) -> tuple[list[float], list[int]]:
+    """Intervals and reads of the last 30 days, hour by hour: ``history`` reads at first, ``extra(hour)`` on top."""
+    reads: deque[int] = deque([history], maxlen=720)
+    intervals, used, owed = [], [], 0.0
+    for hour in range(days * 24):
+        ending = tuple((3600 * (720 - age), n) for age, n in enumerate(reversed(reads)) if n and age < 720)
+        daily = sorted(sum(extra(hour - 24 * day - n) for n in range(1, 25)) for day in range(7))[3]
+        interval = Allowance(sum(reads), transactions, ending, daily).interval(None)
+        owed += 2 * 3600 / interval
+        reads.append(int(owed) + 1 + extra(hour))
+        owed -= int(owed)
+        intervals.append(interval)
+        used.append(sum(reads))
+    return intervals, used
+
+
+def test_the_floor_is_kept_for_months() -> None:
+    intervals, used = simulate(200, lambda hour: 0, 0, 90)
+    assert set(intervals) == {900.0}
+    assert max(used) <= 6480 + 200
+    assert used[-1] == 6480
+
+
+@pytest.mark.parametrize("history", [2000, 5000, 7800])
+def test_history_slows_polls_until_it_no_longer_counts(history: int) -> None:
+    intervals, used = simulate(history, lambda hour: 0, 0, 90)
+    assert max(used) <= 10_000
+    assert max(intervals) <= 3600
+    assert intervals[-1] == 900.0
+    assert (max(intervals) > 900) == (history > 2000)
+
+
+def test_history_beyond_the_allowance_leaves_an_hourly_poll() -> None:
+    intervals, used = simulate(30_000, lambda hour: 0, 0, 90)
+    assert intervals[0] == 3600.0
+    assert max(used) <= 30_000 + 3 * 720
+    assert intervals[31 * 24] < 1000
+    assert intervals[-1] == 900.0
+
+
+@pytest.mark.parametrize("daily", [60, 110, 200, 240])
+def test_changes_are_made_room_for(daily: int) -> None:
+    """Retrievals come as they come, in bursts: polls give way."""
+    intervals, used = simulate(100, lambda hour: daily if hour > 0 and hour % 24 == 9 else 0, 0, 120)
+    assert max(used) <= 10_000 + daily
+    assert max(intervals) <= 3600
+    if daily <= 100:
+        assert set(intervals) == {900.0}
+
+
+def test_a_growing_account_is_polled_ever_faster() -> None:
+    made = [Allowance(0, transactions).interval(None) for transactions in range(0, 2000, 10)]
+    assert made == sorted(made, reverse=True)
+    assert (made[0], made[-1]) == (900.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("base", "configured", "expected"),
+    [
+        ("https://api.stripe.com", 60, 450.0),
+        (None, 60, 60.0),
+        (None, "auto", 450.0),
+        ("https://api.stripe.com", "auto", 450.0),
+    ],
+)
+def test_the_allowance_slows_polls_of_stripe_itself(
+    stripe: Account, base: str | None, configured: object, expected: float
+) -> None:
     for number in range(39):
         stripe.world.charge(100 + number)
     stripe.source().poll_ledger()
     stripe.base = base or stripe.base
-    source = stripe.source(poll_interval=60)
+    source = stripe.source(poll_interval=configured)
     source._flush()
     assert source.interval == expected

@@ -24,13 +24,13 @@ BASES = ("cash", "mrr")
 """Values of the ``basis`` label."""
 
 _POLLED = {
-    "@ledger": "Polled from Stripe every 15m by default.",
+    "@ledger": "Polled from Stripe every 15m, more often as the read allocation grows.",
     "@balance": "Polled from Stripe every hour by default.",
     "@report": "Polled from Stripe every day.",
     "@relist": "Polled whole from Stripe every 7d by default.",
-    "@subscriptions": "Polled from Stripe every 15m by default.",
+    "@subscriptions": "Polled from Stripe every 15m, more often as the read allocation grows.",
     "@usage": "Polled from the usage log every 1m by default.",
-    "@joined": "Remade at least every 15s from polled sources (by default Stripe every 15m, usage log every 1m).",
+    "@joined": "Remade at least every 15s from polled sources (Stripe every 15m or less, the usage log every 1m).",
 }
 """How often what a text describes is read; written out where the text names it."""
 

@@ -17,6 +17,7 @@ from exporter.errors import SourceError
 from exporter.movement import Cause
 from exporter.revenue import shapes
 from exporter.revenue.account import account_created
+from exporter.revenue.allowance import allowance_of
 from exporter.revenue.client import NotFound, StripeReader
 from exporter.revenue.drift import ReviewListing, review_ended, settle_doubts
 from exporter.revenue.events import KEPT, OVERLAP, Event, Relist, Write, restart
@@ -42,6 +43,8 @@ LIST_PAGES = 5
 FEW_CHANGES = 20
 FORMAT = 2
 """Raised when more of a subscription is stored: what a former version stored is then read again."""
+LATEST_REVIEW = 30 * 86_400
+"""Seconds for which a review may be put off for want of reads."""
 DOUBTED = 2 * OVERLAP
 """Seconds that an event has to tell of what a review has found."""
 ASK_AGAIN = 86_400
@@ -81,7 +84,16 @@ class SubscriptionChanges:
     def _list_due(self, connection: Connection, now: float) -> bool:
         if load_slices(connection, self.source) or self._must_list(connection, now):
             return True
-        return now - (self._number(connection, "listed_at") or 0) >= self._reader.account.relist_interval
+        age = now - (self._number(connection, "listed_at") or 0)
+        return age >= self._reader.account.relist_interval and (
+            age >= LATEST_REVIEW or self._is_affordable(connection, now)
+        )
+
+    def _is_affordable(self, connection: Connection, now: float) -> bool:
+        """Whether a review takes less than half of the reads that are left of the allowance."""
+        account = self._reader.account
+        pages = subscription_total(connection, account.name) // account.page_size + 1
+        return pages <= allowance_of(connection, account.name, now).left // 2
 
     def _must_list(self, connection: Connection, now: float) -> bool:
         """Whether what is stored may be wrong, as far as is known, so that this is not just a review."""

@@ -83,7 +83,7 @@ class StripeSource:
         self._reader = reader or StripeReader(account, clock)
         self.ledger = f"stripe/{account.name}/ledger"
         self.subscriptions = f"stripe/{account.name}/subscriptions"
-        self.interval = float(account.poll_interval)
+        self.interval = float(account.usual_interval)
         self._verified = False
         self._flushed = 0.0
         self._allowance_at = 0.0
@@ -313,5 +313,6 @@ class StripeSource:
             fold_requests(connection, account, int(now) // 3600 * 3600 - SPAN - 86_400)
             allowance = allowance_of(connection, account, now)
         self._allowance_at = now
-        if self._account.api_base == STRIPE:
+        # Another server has no allowance; its interval is what was asked for.
+        if self._account.api_base == STRIPE or self._account.poll_interval is None:
             self.interval = allowance.interval(self._account.poll_interval)

@@ -45,7 +45,7 @@ class Reconciliation:
         self._reports = Reports(reader)
         self._ledger = f"stripe/{account.name}/ledger"
         self.name = f"stripe/{account.name}/reconciliation"
-        self.interval = min(SLOWEST, max(FASTEST, float(account.poll_interval)))
+        self.interval = min(SLOWEST, max(FASTEST, float(account.usual_interval)))
 
     def stop(self) -> None:
         """Make a turn under way end soon."""

@@ -28,8 +28,9 @@ class Loaded:
     def interval(self, source: str) -> float:
         """Configured seconds between two reads of a source."""
         kind, name, *_ = source.split("/")
-        entries = self.settings.usage if kind == "usage" else self.settings.accounts
-        return next(float(entry.poll_interval) for entry in entries if entry.name == name)
+        if kind == "usage":
+            return next(float(usage.poll_interval) for usage in self.settings.usage if usage.name == name)
+        return next(float(account.usual_interval) for account in self.settings.accounts if account.name == name)
 
 
 def load(config_file: Path | None, pricing_file: Path, env: Mapping[str, str]) -> Loaded:

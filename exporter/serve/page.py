@@ -77,7 +77,7 @@ def _check(account: AccountSettings, view: View) -> SourceRow:
     name = reconciliation_source(account.name)
     status = view.standing.status.get(name)
     if status is None:
-        return SourceRow(name, "waiting", float(account.poll_interval))
+        return SourceRow(name, "waiting", float(account.usual_interval))
     state: State = "failing" if not status.up else "waiting" if status.complete_at is None else "ok"
     error = f"{status.reason}: {status.message}" if status.reason else status.message
     return SourceRow(name, state, status.interval, status.data_at, None, error)

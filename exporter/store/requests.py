@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import ColumnElement, Connection, case, func, select, text
 
 from exporter.store import schema
 
@@ -36,12 +36,34 @@ UNCOUNTED = ("/v1/reporting/", "/v1/files/")
 """Endpoints outside Stripe's read allocation: https://docs.stripe.com/rate-limits excludes reports."""
 
 
+def reads_by_hour(
+    connection: Connection, account: str, start: int, without: Sequence[str] = ()
+) -> list[tuple[int, int, int]]:
+    """``(start of the UTC hour, requests, those of them at other endpoints than without)`` from ``start`` on.
+
+    As far as Stripe's read allocation counts them.
+    """
+    table = schema.stripe_request
+    other = case((table.c.endpoint.in_(without), 0), else_=table.c.requests)
+    query = (
+        select(table.c.hour, func.sum(table.c.requests), func.sum(other))
+        .where(table.c.account == account, table.c.hour >= start, *_counted())
+        .group_by(table.c.hour)
+        .order_by(table.c.hour)
+    )
+    return [(int(hour), int(reads), int(others)) for hour, reads, others in connection.execute(query)]
+
+
 def reads_since(connection: Connection, account: str, start: int) -> int:
     """Requests in the hours from ``start`` on that Stripe's read allocation counts."""
     table = schema.stripe_request
-    counted = [~table.c.endpoint.startswith(prefix, autoescape=True) for prefix in UNCOUNTED]
-    query = select(func.sum(table.c.requests)).where(table.c.account == account, table.c.hour >= start, *counted)
+    query = select(func.sum(table.c.requests)).where(table.c.account == account, table.c.hour >= start, *_counted())
     return int(connection.execute(query).scalar_one() or 0)
+
+
+def _counted() -> list[ColumnElement[bool]]:
+    table = schema.stripe_request
+    return [~table.c.endpoint.startswith(prefix, autoescape=True) for prefix in UNCOUNTED]
 
 
 def fold_requests(connection: Connection, account: str, before: int) -> None:
