@@ -27,13 +27,14 @@ SUBSCRIBER_MOVEMENTS: tuple[SubscriberMovement, ...] = get_args(SubscriberMoveme
 
 class Holding(NamedTuple):
     """One subscription item of a customer. ``mrr`` in minor units of ``currency`` per month, never negative;
-    ``unknown``: it cannot be valued, and ``mrr`` is 0."""
+    ``unknown``: it cannot be valued, and ``mrr`` is 0; ``note``: what is known to be inexact, such as a tax inside."""
 
     item: tuple[str, str]
     product: str
     currency: str
     mrr: int
     unknown: bool = False
+    note: str = ""
 
 
 class Move(NamedTuple):
@@ -51,11 +52,11 @@ def moves_of(before: Sequence[Holding], after: Sequence[Holding], ever: bool, ca
 
     A customer with MRR in another currency is not gone, and not new: one who changes currency contracts in the one
     and expands in the other. An item that cannot be valued makes nobody new or churned: what it is found to be worth,
-    or is no more, is restated.
+    or is no more, is restated. So is the change of an item of which it has become known how inexact it was.
     """
     active_before = any(item.mrr or item.unknown for item in before)
     active_after = any(item.mrr or item.unknown for item in after)
-    unknown = {item.item for item in (*before, *after) if item.unknown}
+    unknown = {item.item for item in (*before, *after) if item.unknown} | _corrected(before, after)
     moves: list[Move] = []
     for currency in sorted({item.currency for item in (*before, *after)}):
         was, is_ = (sum(item.mrr for item in state if item.currency == currency) for state in (before, after))
@@ -75,6 +76,11 @@ def moves_of(before: Sequence[Holding], after: Sequence[Holding], ever: bool, ca
         elif is_ < reached:
             moves.append(Move(currency, "restatement_down", reached - is_, is_))
     return moves
+
+
+def _corrected(before: Iterable[Holding], after: Iterable[Holding]) -> set[tuple[str, str]]:
+    notes = {item.item: item.note for item in before}
+    return {item.item for item in after if notes.get(item.item, item.note) != item.note}
 
 
 def subscriber_move(

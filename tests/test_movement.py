@@ -50,6 +50,14 @@ CASES: dict[str, tuple[State, State, bool, dict[tuple[str, str], int], str | Non
     "begins beside one that cannot be valued": (
         [LOST], [LOST, B], False, {("usd", "expansion"): 1000}, "restatement_up"
     ),
+    "the tax inside becomes known": (
+        [held("a", 1200)._replace(note="includes_tax")], [held("a", 1000)], True,
+        {("usd", "restatement_down"): 200}, None,
+    ),
+    "more of what includes tax": (
+        [held("a", 1200)._replace(note="includes_tax")], [held("a", 2400)._replace(note="includes_tax")], True,
+        {("usd", "expansion"): 1200}, None,
+    ),
     "found out while another ends": (
         [B, LOST], [A], True, {("usd", "contraction"): 1000, ("usd", "restatement_up"): 2000}, None
     ),
@@ -97,7 +105,11 @@ def states(draw: st.DrawFn) -> State:
     for sub in draw(st.lists(st.sampled_from("abcd"), unique=True)):
         unknown = draw(st.booleans()) and draw(st.booleans())
         mrr = 0 if unknown else draw(st.sampled_from([0, 1, 500, 2000, 10**12]))
-        made.append(held(sub, mrr, draw(st.sampled_from(["usd", "eur"])), draw(st.sampled_from("xy")), unknown))
+        made.append(
+            held(sub, mrr, draw(st.sampled_from(["usd", "eur"])), draw(st.sampled_from("xy")), unknown)._replace(
+                note=draw(st.sampled_from(["", "includes_tax"]))
+            )
+        )
     return made
 
 

@@ -17,7 +17,8 @@ from stripe_source import DAY, NOW, open_store
 from exporter.movement import DOWN, Cause
 from exporter.store import schema_movements as tables
 from exporter.store.database import Store
-from exporter.store.movements import baseline_at, end_baseline, flows, revisions, subscriber_flows
+from exporter.store.flows import baseline_at, flows, revisions, subscriber_flows
+from exporter.store.movements import end_baseline
 from exporter.store.subscriptions import (
     ItemMrr,
     Subscription,

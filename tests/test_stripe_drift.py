@@ -13,8 +13,8 @@ from stripe_source import DAY, NOW, Account, account
 
 from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscription
 from exporter.revenue.poll import StripeSource
-from exporter.store import movements
 from exporter.store.drift import doubted, drifts
+from exporter.store.flows import flows
 
 LIST = "/v1/subscriptions"
 ONE = "/v1/subscriptions/{id}"
@@ -81,7 +81,7 @@ def in_doubt(stripe: Account) -> set[str]:
 
 def flow(stripe: Account, currency: str = "usd") -> dict[str, int]:
     with stripe.store.read() as connection:
-        (found,) = (one for one in movements.flows(connection, "main") if one.currency == currency)
+        (found,) = (one for one in flows(connection, "main") if one.currency == currency)
     return {name: amount for name, amount in found.amounts.items() if amount and name != "baseline"}
 
 

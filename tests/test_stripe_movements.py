@@ -12,7 +12,7 @@ from test_stripe_subscriptions import announce, change, subscribe
 from exporter.config import MrrRules
 from exporter.demo.facts import Price, Product, Subscription
 from exporter.revenue.baseline import was_worth
-from exporter.store.movements import baseline_at, flows, subscriber_flows
+from exporter.store.flows import baseline_at, flows, subscriber_flows
 
 
 @pytest.fixture

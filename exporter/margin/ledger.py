@@ -18,7 +18,7 @@ from exporter.margin.remembered import Part, Remembered
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
 from exporter.store.sources import SourceStatus
-from exporter.store.subscriptions import MrrTotal, mrr_totals
+from exporter.store.subscriptions import MrrTotal
 from exporter.store.usage import DAY, UsageKey, findings, revisions
 
 
@@ -179,7 +179,7 @@ def read_ledger(
         as_of=as_of,
         cash=memory.cash(connection, start),
         currencies=currencies(connection),
-        mrr=mrr_totals(connection),
+        mrr=memory.mrr(connection),
         keys=memory.keys(connection),
         segments=segments,
         buckets=memory.buckets(connection, revised, edges),

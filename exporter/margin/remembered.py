@@ -7,15 +7,18 @@ before is the same object, so that its price is known. A reading with an empty m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from exporter.margin.cash import Cashbook
 from exporter.margin.groups import GroupMemory
+from exporter.store.flows import revisions
 from exporter.store.ledger import ledger_totals, row_counts
+from exporter.store.subscriptions import MrrTotal, mrr_totals, subscription_counts
 from exporter.store.usage import (
     DAY,
     Revision,
@@ -28,6 +31,8 @@ from exporter.store.usage import (
 )
 
 FOREVER = 2**62
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -74,6 +79,25 @@ def _same(old: Part | None, new: Part) -> Part:
     return old if old is not None and old.totals == new.totals else new
 
 
+class Kept:
+    """What was made in one reading and is wanted in the next, by a key that says all that it depends on."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+        self._used: dict[Hashable, Any] = {}
+
+    def begin(self) -> None:
+        """Another reading: forget what the last one did not use."""
+        self._kept, self._used = self._used, {}
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made under this key, or is made now."""
+        if key not in self._used:
+            self._used[key] = self._kept[key] if key in self._kept else make()
+        found: T = self._used[key]
+        return found
+
+
 class Remembered:
     """The memory of one reader. Not for several threads at once."""
 
@@ -82,6 +106,8 @@ class Remembered:
         self._buckets = _Days(bucket_totals)
         self._keys: dict[int, UsageKey] = {}
         self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
+        self.health = Kept()
+        self._mrr: tuple[Mapping[str, int], tuple[Sequence[MrrTotal], Mapping[tuple[str, str], int]]] | None = None
         self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None
         self.groups = GroupMemory()
 
@@ -117,6 +143,21 @@ class Remembered:
             found[span] = known
         self._active = found
         return {name: found[span][1] for name, span in spans.items()}
+
+    def mrr(self, connection: Connection) -> Sequence[MrrTotal]:
+        """MRR totals."""
+        return self._standing(connection)[0]
+
+    def subscription_counts(self, connection: Connection) -> Mapping[tuple[str, str], int]:
+        """``{(account, status): subscriptions}``."""
+        return self._standing(connection)[1]
+
+    def _standing(self, connection: Connection) -> tuple[Sequence[MrrTotal], Mapping[tuple[str, str], int]]:
+        """Every write of subscriptions raises a revision, so that all of them are read only after one."""
+        revised = revisions(connection)
+        if self._mrr is None or self._mrr[0] != revised:
+            self._mrr = (revised, (mrr_totals(connection), subscription_counts(connection)))
+        return self._mrr[1]
 
     def cash(self, connection: Connection, start: int) -> Cashbook:
         """Ledger totals from ``start`` on. Rows only ever come, so their number tells whether there are new ones."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from exporter.config import Settings
+from exporter.margin.remembered import Remembered
 from exporter.revenue.allowance import Allowance, read_allowance, request_counts
-from exporter.store import drift, ledger, movements, reconciliation, sources, subscriptions, usage
+from exporter.store import drift, ledger, reconciliation, sources, subscriptions, usage
 from exporter.store.attribution import payment_counts
+from exporter.store.flows import Flow, SubscriberFlow, baseline_at, flows, subscriber_flows
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Standing:
     subscriptions: Mapping[tuple[str, str], int]
     subscribers: Mapping[str, int]
     baselines: Mapping[str, int]
-    flows: Sequence[movements.Flow]
-    subscriber_flows: Sequence[movements.SubscriberFlow]
+    flows: Sequence[Flow]
+    subscriber_flows: Sequence[SubscriberFlow]
     mrr_drift: Sequence[drift.MrrDrift]
     requests: Mapping[tuple[str, str, str], int]
     allowance: Mapping[str, Allowance]
@@ -60,11 +62,16 @@ class Standing:
         return status is not None and status.complete_at is not None
 
 
-def read_standing(connection: Connection, settings: Settings, at: int) -> Standing:
-    """Read it in the caller's transaction, so that it agrees with the windows read there."""
+def read_standing(connection: Connection, settings: Settings, at: int, memory: Remembered | None = None) -> Standing:
+    """Read it in the caller's transaction, so that it agrees with the windows read there; with ``memory`` all
+    subscriptions are counted only after one has changed."""
+    memory = Remembered() if memory is None else memory
     accounts = [account.name for account in settings.accounts]
-    subscriber_flows = [flow for name in accounts for flow in movements.subscriber_flows(connection, name)]
-    begun = {name: movements.baseline_at(connection, name) for name in accounts}
+    people = [flow for name in accounts for flow in subscriber_flows(connection, name)]
+    begun = {name: baseline_at(connection, name) for name in accounts}
+    subscribers = {flow.account: flow.subscribers for flow in people if not flow.product}
+    if None in begun.values():  # not for long: the first whole reading ends it
+        subscribers = {**subscriptions.subscriber_counts(connection), **subscribers}
     return Standing(
         status=sources.statuses(connection),
         errors=sources.errors(connection),
@@ -73,11 +80,11 @@ def read_standing(connection: Connection, settings: Settings, at: int) -> Standi
         last_transaction=ledger.last_transaction(connection),
         inconsistent_rows=ledger.inconsistent_rows(connection),
         payments=payment_counts(connection),
-        subscriptions=subscriptions.subscription_counts(connection),
-        subscribers={flow.account: flow.subscribers for flow in subscriber_flows if not flow.product},
+        subscriptions=memory.subscription_counts(connection),
+        subscribers=subscribers,
         baselines={name: at for name, at in begun.items() if at is not None},
-        flows=[flow for name in accounts for flow in movements.flows(connection, name)],
-        subscriber_flows=subscriber_flows,
+        flows=[flow for name in accounts for flow in flows(connection, name)],
+        subscriber_flows=people,
         mrr_drift=drift.drifts(connection),
         requests=request_counts(connection),
         allowance=read_allowance(connection, at),

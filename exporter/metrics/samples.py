@@ -57,7 +57,7 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
 
 def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
     """Series of the run rate now."""
-    shown = _largest_products(mrr.by_product)
+    shown = largest_products(mrr.by_product)
     for name, amounts in (("margin_mrr_amount", mrr.by_product), ("margin_past_due_mrr_amount", mrr.past_due)):
         capped: dict[tuple[str, str, str], int] = {}
         for (account, product, own), amount in amounts.items():
@@ -76,7 +76,8 @@ def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
         yield _decimal("margin_arr_amount", (currency,), mrr.reporting * 12)
 
 
-def _largest_products(by_product: Mapping[tuple[str, str, str], int]) -> frozenset[str]:
+def largest_products(by_product: Mapping[tuple[str, str, str], int]) -> frozenset[str]:
+    """Products with series of their own, by their MRR in minor units of whatever currency."""
     amounts: dict[str, int] = {}
     for (_, product, _), amount in by_product.items():
         amounts[product] = amounts.get(product, 0) + amount

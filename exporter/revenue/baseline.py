@@ -15,7 +15,8 @@ from exporter.config import MrrRules
 from exporter.revenue.mrr import mrr_of
 from exporter.revenue.shapes import as_mapping
 from exporter.store.database import Store
-from exporter.store.movements import baseline_at, end_baseline
+from exporter.store.flows import baseline_at
+from exporter.store.movements import end_baseline
 from exporter.store.subscriptions import payer, stored_subscriptions
 from exporter.store.trials import trial_of
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from exporter.clock import Clock
 from exporter.margin.attribution import Attributed, attribute
 from exporter.margin.figures import Figures, Mrr, figures, mrr_of
+from exporter.margin.health import Health, health_of
+from exporter.margin.healthread import health_windows, read_spans
 from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
 from exporter.margin.remembered import Remembered
 from exporter.margin.standing import Standing, read_standing
@@ -20,8 +22,15 @@ from exporter.metrics.catalogue import Sample
 from exporter.metrics.checks import check_samples
 from exporter.metrics.exposition import Snapshot, render
 from exporter.metrics.group_samples import group_samples, payment_samples
-from exporter.metrics.health_samples import movement_samples
-from exporter.metrics.samples import fx_samples, mrr_samples, standing_samples, usage_samples, window_samples
+from exporter.metrics.health_samples import health_samples, movement_samples
+from exporter.metrics.samples import (
+    fx_samples,
+    largest_products,
+    mrr_samples,
+    standing_samples,
+    usage_samples,
+    window_samples,
+)
 from exporter.serve.configuration import Loaded
 from exporter.store.database import Store
 
@@ -42,6 +51,7 @@ class View:
     standing: Standing
     groups: Mapping[str, Sequence[Attributed]]
     """By dimension (customer, product), one of each window; none where no labels have been chosen."""
+    health: Health | None
 
 
 def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None = None) -> View:
@@ -49,15 +59,21 @@ def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None =
     settings = loaded.settings
     spans = windows(at, settings.zone)
     sources = Sources.of(settings)
+    memory = Remembered() if memory is None else memory
+    accounts = [account.name for account in settings.accounts]
+    moving = health_windows(spans, at, settings.zone)
     with store.read() as connection:
-        standing = read_standing(connection, settings, at)
+        standing = read_standing(connection, settings, at, memory)
         ledger = read_ledger(connection, sources, usable(standing.status, sources, at), spans, settings.zone, memory)
+        moved = read_spans(connection, standing.baselines, accounts, moving, at, memory.health)
     computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
     groups = {
         dimension: [attribute(found, grouped, ledger, loaded.pricing, settings) for found in computed]
         for dimension, grouped in ledger.groups.items()
     }
-    return View(at, computed, mrr_of(ledger, settings, at), ledger, standing, groups)
+    mrr = mrr_of(ledger, settings, at)
+    health = None if mrr is None else health_of(moved, standing.subscriber_flows, mrr, settings, at)
+    return View(at, computed, mrr, ledger, standing, groups, health)
 
 
 def samples_of(view: View, loaded: Loaded) -> list[Sample]:
@@ -68,6 +84,8 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
         samples += window_samples(window, currency)
     if view.mrr is not None:
         samples += mrr_samples(view.mrr, currency)
+        if view.health is not None:
+            samples += health_samples(view.health, currency, largest_products(view.mrr.by_product))
     for dimension, by_window in view.groups.items():
         for window, attributed in zip(view.windows, by_window, strict=True):
             samples += group_samples(dimension, attributed, window.window.name, currency)
