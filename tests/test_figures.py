@@ -17,6 +17,7 @@ from exporter.margin.ledger import Ledger, Sources, cut
 from exporter.margin.remembered import parts_of
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
+from exporter.metrics.samples import mrr_samples
 from exporter.store.ledger import LedgerTotal
 from exporter.store.subscriptions import MrrTotal
 from exporter.store.usage import UsageKey, UsageTotal
@@ -269,6 +270,20 @@ def test_mrr_with_tax_inside_says_so(tmp_path: Any, pricing: Pricing) -> None:
     assert found is not None
     assert found.with_tax == {("main", "usd"): 1_200}
     assert today(made, pricing, settings(tmp_path), "30d").complete == {"cash": True, "mrr": False}
+
+
+def test_mrr_that_is_worth_a_look_is_counted_by_note(tmp_path: Any, pricing: Pricing) -> None:
+    made = ledger(
+        [], [], [mrr(100), mrr(1_200, note="discount_currency,includes_tax"), mrr(7, note="discount_currency")]
+    )
+    found = mrr_of(made, settings(tmp_path), AT)
+    assert found is not None
+    assert found.noted == {("main", "discount_currency"): 2, ("main", "includes_tax"): 1}
+    assert found.with_tax == {("main", "usd"): 1_200}
+    assert mrr_of(ledger([], [], [mrr(7, note="discount_currency")]), settings(tmp_path), AT).whole  # type: ignore[union-attr]
+    assert not mrr_of(ledger([], [], [mrr(7, note="trial_offer_ended")]), settings(tmp_path), AT).whole  # type: ignore[union-attr]
+    shown = {sample.labels: sample.value for sample in mrr_samples(found, "usd") if "noted" in sample.name}
+    assert shown == {("main", "discount_currency"): 2.0, ("main", "includes_tax"): 1.0}
 
 
 def test_mrr_without_a_rate_has_no_total(tmp_path: Any, pricing: Pricing) -> None:

@@ -41,7 +41,7 @@ class Mrr:
     @property
     def whole(self) -> bool:
         """Whether nothing is left out, and nothing is in that should not be."""
-        guessed = any(note == "customer_discount_unknown" for _, note in self.noted)
+        guessed = any(note in ("customer_discount_unknown", "trial_offer_ended") for _, note in self.noted)
         return self.reporting is not None and not (self.excluded or self.with_tax or guessed)
 
 
