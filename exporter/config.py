@@ -31,6 +31,7 @@ __all__ = [
     "Fx",
     "FxRate",
     "MrrRules",
+    "RecognitionRules",
     "Secret",
     "Settings",
     "UsageSettings",
@@ -145,6 +146,20 @@ class MrrRules(Document):
     week_factor: Factor = Fraction(52, 12)
 
 
+class Spread(Document):
+    """How long what is sold at once is used for: it earns by elapsed time over so many days. 0: at once."""
+
+    over_days: int = Field(default=0, ge=0, le=3660)
+
+
+class RecognitionRules(Document):
+    """What recognised revenue leaves to the business."""
+
+    write_offs: Literal["reverse", "keep"] = "reverse"
+    charges: Spread = Spread()
+    products: dict[str, Spread] = Field(default_factory=dict)
+
+
 class MarginFile(Document):
     """margin.yaml as it is written."""
 
@@ -155,6 +170,7 @@ class MarginFile(Document):
     usage: tuple[UsageSettings, ...] = Field(default=({},), validate_default=True)
     customers: CustomerSettings = CustomerSettings()
     mrr: MrrRules = MrrRules()
+    recognition: RecognitionRules = RecognitionRules()
     fx: dict[Currency, tuple[FxRate, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -212,6 +228,7 @@ class Settings:
     business_time_zone: str = "UTC"
     fx: Fx = field(default_factory=lambda: Fx("usd", {}))
     mrr: MrrRules = field(default_factory=MrrRules)
+    recognition: RecognitionRules = field(default_factory=RecognitionRules)
     customers: CustomerSettings = field(default_factory=CustomerSettings)
     state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
 
@@ -238,6 +255,7 @@ def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
         business_time_zone=file.business_time_zone,
         fx=Fx(file.reporting_currency, file.fx),
         mrr=file.mrr,
+        recognition=file.recognition,
         customers=file.customers,
         state_database_url=file.state_database_url,
     )

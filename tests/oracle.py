@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from exporter.demo import truth
-from exporter.demo.facts import Price, Subscription, Transaction, Usage
+from exporter.demo import truth, truth_recognized
+from exporter.demo.facts import History, Price, Subscription, Transaction, Usage
 from exporter.demo.world import World
+from exporter.margin.figures import Figures
 from exporter.serve.snapshots import View
 
 
@@ -30,6 +32,30 @@ class Facts:
     usage: Sequence[Usage]
     payers: Mapping[str, str]
     """Transaction → customer."""
+    books: truth_recognized.Books = field(default_factory=truth_recognized.Books)
+
+
+def books_of(source: History | World) -> truth_recognized.Books:
+    """All that recognised revenue rests on."""
+    if isinstance(source, History):
+        made: dict[str, Any] = {name: getattr(source, name) for name in LISTS}
+    else:
+        with source.lock:
+            source.settle()
+            made = {name: list(source.collections[resource]) for name, resource in LISTS.items()}
+    made["notes"] = made.pop("credit_notes")
+    return truth_recognized.Books(**made)
+
+
+LISTS = {
+    "invoices": "invoices",
+    "credit_notes": "credit_notes",
+    "charges": "charges",
+    "refunds": "refunds",
+    "disputes": "disputes",
+    "transactions": "balance_transactions",
+    "subscriptions": "subscriptions",
+}
 
 
 def facts_of(world: World, usage: Sequence[Usage]) -> Facts:
@@ -38,7 +64,7 @@ def facts_of(world: World, usage: Sequence[Usage]) -> Facts:
     with world.lock:
         subscriptions, prices = list(world.collections["subscriptions"]), list(world.collections["prices"])
         payers = truth.payers(*(list(world.collections[name]) for name in ("charges", "refunds", "disputes")))
-    return Facts(int(world.clock.now()), transactions, subscriptions, prices, usage, payers)
+    return Facts(int(world.clock.now()), transactions, subscriptions, prices, usage, payers, books_of(world))
 
 
 def spans_of(zone: str, now: int) -> dict[str, tuple[int, int]]:
@@ -92,6 +118,7 @@ def check_view(view: View, facts: Facts, zone: str) -> None:
             facts.transactions, start, end, rate, lambda at: datetime.fromtimestamp(at, tz).date()
         )
         assert Fraction(figures.revenue["cash"]) == sales / 100
+        check_recognized(figures, facts, tz, start, min(end, facts.now))
         costs = truth.usage_cost(facts.usage, start, end)
         assert figures.cost is not None
         found = {f"{provider}/{model}": int(amount.scaleb(9)) for (provider, model), amount in figures.cost.items()}
@@ -99,6 +126,17 @@ def check_view(view: View, facts: Facts, zone: str) -> None:
         assert sum((figures.unpriced or {}).values()) == truth.unpriced(facts.usage, start, end)
         fees = figures.components["fees"] + figures.components["payout_fees"]
         assert figures.gross_profit["cash"] == figures.revenue["cash"] - figures.components["usage"] - fees
+
+
+def check_recognized(figures: Figures, facts: Facts, tz: ZoneInfo, start: int, end: int) -> None:
+    """Recognised revenue of a window, whole."""
+    expected = Fraction(0)
+    for earned in truth_recognized.recognized(facts.books, start, end):
+        expected += earned.amount * rate(earned.currency, datetime.fromtimestamp(earned.at, tz).date())
+    assert abs(Fraction(figures.revenue["recognized"]) - expected / 100) < Fraction(1, 10**9), figures.window
+    fees = figures.components["fees"] + figures.components["payout_fees"]
+    profit = figures.revenue["recognized"] - figures.components["usage"] - fees
+    assert figures.gross_profit["recognized"] == profit
 
 
 def check_choice(view: View, facts: Facts, zone: str) -> None:

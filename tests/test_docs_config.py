@@ -31,6 +31,8 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("configuration.md", "usage.columns", usagelog.Columns),
     ("configuration.md", "customers", config.CustomerSettings),
     ("configuration.md", "mrr", config.MrrRules),
+    ("configuration.md", "recognition", config.RecognitionRules),
+    ("configuration.md", "recognition.spread", config.Spread),
     ("configuration.md", "fx", FxRate),
     ("pricing.md", "Top", pricefile.PriceFile),
     ("pricing.md", "defaults", pricefile.Defaults),

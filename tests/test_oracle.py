@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Facts, check_choice, check_counters, check_customers, check_standing, check_view
+from oracle import Facts, books_of, check_choice, check_counters, check_customers, check_standing, check_view
 from sqlalchemy import create_engine
 
 from exporter.clock import FixedClock
@@ -50,7 +50,8 @@ class Business:
     def facts(self) -> Facts:
         history = self.history
         payers = truth.payers(history.charges, history.refunds, history.disputes)
-        return Facts(NOW, history.transactions, history.subscriptions, history.prices, self.usage, payers)
+        books = books_of(history)
+        return Facts(NOW, history.transactions, history.subscriptions, history.prices, self.usage, payers, books)
 
 
 @pytest.fixture(scope="module")

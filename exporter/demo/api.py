@@ -130,9 +130,9 @@ class _Reading:
         if resource is not None and len(rest) == 1:
             self._need(resource.permission)
             return self._retrieve(resource, rest[0], query)
-        if name == "invoices" and len(rest) == 2 and rest[1] == "lines":
+        if name in ("invoices", "credit_notes") and len(rest) == 2 and rest[1] == "lines":
             self._need("rak_invoice_read")
-            return self._lines(rest[0], query)
+            return self._lines(name, rest[0], query)
         raise no_such_url(request.method, request.path)
 
     def _reporting(self, name: str, rest: list[str], request: Request) -> Answer:
@@ -245,16 +245,19 @@ class _Reading:
         made = [self.renderer.subscription_item(subscription, item, expand) for item in items[:limit]]
         return _page(made, len(items) > limit, "/v1/subscription_items")
 
-    def _lines(self, id: str, query: Query) -> Answer:
+    def _lines(self, name: str, id: str, query: Query) -> Answer:
         limit = params.limit(query)
         after = query.plain.pop("starting_after", None)
         params.nothing_left(query)
-        invoice = self.world.collections["invoices"].get(id)
-        if invoice is None:
-            raise missing("invoice", id)
-        lines = _after(invoice.lines, after, "line_item")
-        made = [self.renderer.invoice_line(invoice, line) for line in lines[:limit]]
-        return _page(made, len(lines) > limit, f"/v1/invoices/{id}/lines")
+        fact = self.world.collections[name].get(id)
+        if fact is None:
+            raise missing(name.removesuffix("s"), id)
+        lines = _after(fact.lines, after, "line_item")
+        if name == "invoices":
+            made = [self.renderer.invoice_line(fact, line) for line in lines[:limit]]
+        else:
+            made = [self.renderer.credit_line(line) for line in lines[:limit]]
+        return _page(made, len(lines) > limit, f"/v1/{name}/{id}/lines")
 
     def _oldest_event(self) -> int:
         return int(self.world.clock.now()) - EVENT_RETENTION
@@ -265,6 +268,7 @@ _PREFIX_OF_FIELD = {
     "charge": "ch",
     "balance_transaction": "txn",
     "failure_balance_transaction": "txn",
+    "invoice": "in",
     "latest_invoice": "in",
     "product": "prod",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from exporter.demo.invoicing import CreditNote, Invoice, InvoicePayment
 from exporter.demo.terms import Coupon, Discount, Option, Tier
 
 Category = Literal[
@@ -184,37 +185,20 @@ class Subscription:
     discounts: tuple[Discount, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceLine:
-    id: str
-    price: str
-    item: str | None
-    quantity: int
-    amount: int
-    start: int
-    end: int
-    proration: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Invoice:
-    id: str
-    at: int
-    customer: str
-    subscription: str | None
-    currency: str
-    status: str
-    lines: tuple[InvoiceLine, ...]
-    payment_intent: str | None
-    reason: str = "subscription_cycle"
-    paid_at: int | None = None
-
-    @property
-    def total(self) -> int:
-        return sum(line.amount for line in self.lines)
-
-
-Snapshot = Subscription | Charge | Refund | Dispute | Customer | Payout | Invoice | Price | Coupon | Discount
+Snapshot = (
+    Subscription
+    | Charge
+    | Refund
+    | Dispute
+    | Customer
+    | Payout
+    | Invoice
+    | CreditNote
+    | InvoicePayment
+    | Price
+    | Coupon
+    | Discount
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +271,7 @@ class History:
     customers: list[Customer] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     invoices: list[Invoice] = field(default_factory=list)
+    credit_notes: list[CreditNote] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
     disputes: list[Dispute] = field(default_factory=list)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from exporter.demo.books import DAY
 from exporter.demo.catalogue import CHURN, DOWNGRADES, PRICES, SIGNUPS, UPGRADES
-from exporter.demo.facts import Customer, Item, Subscription
+from exporter.demo.facts import Customer, Item, Price, Subscription
 from exporter.demo.purse import Purse, period_end
 
 RETRIES = (3 * DAY, 5 * DAY, 7 * DAY)
@@ -116,10 +116,12 @@ class Life(Purse):
     def _never_begins(self, at: int, tail: str) -> int:
         """The first payment fails: ``incomplete``, and a day later it is too late."""
         assert self.subscription is not None
-        amount = sum(i.quantity * PRICES[i.price.removeprefix("price_")].amount for i in self.subscription.items)
         self.subscription = replace(self.subscription, status="incomplete")
         self.books.event(at, "customer.subscription.created", self.subscription, f"{tail}e")
-        self._charge(tail, at, amount, "Subscription creation", "generic_decline")
+        lines = [(item, PRICES[item.price.removeprefix("price_")]) for item in self.subscription.items]
+        invoice = self.invoice(tail, at, lines, at, self.subscription.period_end, paid=False)
+        self._charge(tail, at, invoice.total, "Subscription creation", "generic_decline")
+        self.void(invoice, at + 23 * 3600)
         self._set(at + 23 * 3600, "updated", status="incomplete_expired", ended_at=at + 23 * 3600)
         return at + 23 * 3600
 
@@ -133,19 +135,23 @@ class Life(Purse):
         self._until(at)
         rng, sub = self.rng, self.subscription
         assert sub is not None
-        if sub.pause_collection:
-            return None
         lines = [(item, PRICES[item.price.removeprefix("price_")]) for item in sub.items]
-        fails = rng.random() < 0.035 and start > sub.at
+        if sub.pause_collection:
+            self._paused(sub.pause_collection, at, lines, start, end)
+            return None
+        fails = rng.random() < 0.035 and start > sub.at and not self.by_transfer
         tail = self.tail()
-        self._invoice(tail, at, lines, start, end, None if fails else at)
+        invoice = self.invoice(tail, at, lines, start, end, paid=not fails)
+        if self.by_transfer:
+            return None
         if not fails:
-            self._charge(tail, at, sum(i.quantity * p.amount for i, p in lines), "Subscription update")
+            self.settle_refund(invoice, self._charge(tail, at, invoice.total, "Subscription update"))
             return None
         reason = rng.choice(DECLINES)
-        amount = sum(i.quantity * p.amount for i, p in lines)
-        self._charge(tail, at, amount, "Subscription update", reason)
+        self._charge(tail, at, invoice.due, "Subscription update", reason)
         self._set(at, "updated", status="past_due")
+        if self.index % 2 == 0:
+            invoice = self.reduce(invoice, at + DAY)
         self.delinquent, intent = True, f"pi_{self.books.namespace}{tail}"
         for wait in RETRIES:
             at, tail = at + wait, self.tail()
@@ -153,13 +159,13 @@ class Life(Purse):
             if at >= end:
                 break
             if rng.random() < 0.45:
-                self._charge(tail, at, amount, "Subscription update", None, intent)
-                self._settle_invoice("paid", at)
+                charge = self._charge(tail, at, invoice.due, "Subscription update", None, intent)
+                self.settle_refund(self.paid(invoice, at), charge)
                 self._set(at, "updated", status="active")
                 self.delinquent = False
                 return None
-            self._charge(tail, at, amount, "Subscription update", reason, intent)
-        self._settle_invoice("uncollectible", None)
+            self._charge(tail, at, invoice.due, "Subscription update", reason, intent)
+        self.give_up(invoice, at)
         if rng.random() < 0.3:
             self._set(at, "updated", status="unpaid")
             self._span_until(at)
@@ -167,6 +173,17 @@ class Life(Purse):
             self._until(at)
         self._end(at, canceled_at=at)
         return at
+
+    def _paused(self, behavior: str, at: int, lines: list[tuple[Item, Price]], start: int, end: int) -> None:
+        """What becomes of an invoice while collection is paused (docs.stripe.com/billing/subscriptions/pause)."""
+        if behavior == "keep_as_draft":
+            self.invoice(self.tail(), at, lines, start, end, paid=False, draft=True)
+            return
+        invoice = self.invoice(self.tail(), at, lines, start, end, paid=False)
+        if behavior == "void":
+            self.void(invoice, at + 3600)
+        else:
+            self.give_up(invoice, at + 3600)
 
     def _period(self, start: int, end: int, periods: int) -> int | None:
         """What happens between two renewals. Returns the end when the customer leaves."""
@@ -223,6 +240,6 @@ class Life(Purse):
         if up:
             tail, left = self.tail(), (end - at) / (end - start)
             unused, due = round(old.amount * left), round(new.amount * left)
-            self._invoice(tail, at, [(item, new)], at, end, at, (-unused, due))
-            if due > unused + 50:
-                self._charge(tail, at, due - unused, "Change of plan")
+            invoice = self.invoice(tail, at, [(item, new)], at, end, paid=True, proration=(-unused, due))
+            if due > unused + 50 and not self.by_transfer:
+                self.settle_refund(invoice, self._charge(tail, at, invoice.total, "Change of plan"))

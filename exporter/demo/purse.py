@@ -1,4 +1,4 @@
-"""A customer's purse: payments, invoices and the spans in which the product may be used."""
+"""A customer's purse: payments and the spans in which the product may be used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from random import Random
 
 from exporter.demo.books import DAY, Books
 from exporter.demo.catalogue import PACKS, PRICES
-from exporter.demo.facts import Invoice, InvoiceLine, Item, Price, Subscription
+from exporter.demo.desk import Desk
+from exporter.demo.facts import Charge, Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,13 @@ def period_end(anchor: int, price: Price, periods: int) -> int:
     return months_later(anchor, count * (12 if price.interval == "year" else 1))
 
 
-class Purse:
-    """What a ``Life`` pays with. ``subscription`` is the state of the current one."""
+class Purse(Desk):
+    """What a ``Life`` pays with."""
 
     def __init__(self, books: Books, index: int, rng: Random, spans: list[Span]) -> None:
-        self.books, self.index, self.rng, self.spans = books, index, rng, spans
-        self.now = books.history.now
-        self.customer = f"cus_{books.namespace}{index:06d}"
-        self.serial = 0
+        super().__init__(books, index)
+        self.rng, self.spans = rng, spans
         self.delinquent = False
-        self.subscription: Subscription | None = None
-
-    def tail(self) -> str:
-        self.serial += 1
-        return f"{self.index:06d}x{self.serial:05d}"
 
     def _price(self) -> Price:
         assert self.subscription is not None
@@ -64,9 +58,9 @@ class Purse:
 
     def _charge(
         self, tail: str, at: int, amount: int, description: str, failure: str | None = None, intent: str | None = None
-    ) -> None:
+    ) -> Charge | None:
         price = self._price()
-        self.books.charge(
+        return self.books.charge(
             self.rng, tail, at, self.customer, price.currency, amount, description, price.product, failure, intent
         )
 
@@ -75,58 +69,6 @@ class Purse:
         names = PACKS[currency]
         pack = PRICES[names[int(which * len(names))]]
         self.books.charge(self.rng, self.tail(), at, self.customer, currency, pack.amount, "Credit pack", pack.product)
-
-    def _invoice(
-        self,
-        tail: str,
-        at: int,
-        items: list[tuple[Item, Price]],
-        start: int,
-        end: int,
-        paid_at: int | None,
-        proration: tuple[int, ...] = (),
-    ) -> None:
-        """``paid_at`` None: open. With ``proration`` the amounts are the credit and the debit of a change of plan."""
-        sub = self.subscription
-        assert sub is not None
-        id = f"in_{self.books.namespace}{tail}"
-        rows = [(item, price, amount) for item, price in items for amount in proration] or [
-            (item, price, price.amount * item.quantity) for item, price in items
-        ]
-        lines = tuple(
-            InvoiceLine(
-                f"il_{self.books.namespace}{tail}n{n}",
-                price.id,
-                item.id,
-                item.quantity,
-                amount,
-                start,
-                end,
-                bool(proration),
-            )
-            for n, (item, price, amount) in enumerate(rows)
-        )
-        reason = "subscription_update" if proration else "subscription_cycle"
-        self.books.history.invoices.append(
-            Invoice(
-                id,
-                at,
-                self.customer,
-                sub.id,
-                sub.currency,
-                "open" if paid_at is None else "paid",
-                lines,
-                f"pi_{self.books.namespace}{tail}",
-                reason if start > sub.at else "subscription_create",
-                paid_at,
-            )
-        )
-        self.subscription = replace(sub, latest_invoice=id)
-
-    def _settle_invoice(self, status: str, paid_at: int | None) -> None:
-        """The open invoice, which is the last one made, is paid late or given up."""
-        invoices = self.books.history.invoices
-        invoices[-1] = replace(invoices[-1], status=status, paid_at=paid_at)
 
     def _span_from(self, at: int) -> None:
         sub = self.subscription

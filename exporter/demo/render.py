@@ -8,7 +8,7 @@ from typing import Any
 from exporter.demo import shapes_billing as billing
 from exporter.demo import shapes_money as money
 from exporter.demo.facts import Charge, Dispute, Event, Payout, Refund, Topup, Transaction
-from exporter.demo.render_billing import BillingRenderer
+from exporter.demo.render_invoices import InvoiceRenderer
 from exporter.demo.shape import boolean, number, text
 from exporter.demo.world import RESOURCE_OF
 
@@ -35,6 +35,8 @@ RESOURCE_OF_PREFIX = {
     "cus": "customers",
     "sub": "subscriptions",
     "in": "invoices",
+    "cn": "credit_notes",
+    "inpay": "invoice_payments",
     "prod": "products",
 }
 
@@ -42,7 +44,7 @@ Tree = Mapping[str, Any]
 """What to expand: field → what to expand below it."""
 
 
-class Renderer(BillingRenderer):
+class Renderer(InvoiceRenderer):
     """Call with the world's lock held."""
 
     def render(self, resource: str, fact: Any, expand: Tree) -> str:

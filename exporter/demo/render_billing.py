@@ -1,10 +1,9 @@
-"""Facts → Stripe objects, the part about what is sold: subscriptions and invoices."""
+"""Facts → Stripe objects, the part about what is sold: subscriptions."""
 
 from __future__ import annotations
 
 from exporter.demo import shapes_billing as billing
-from exporter.demo import shapes_invoice as invoices
-from exporter.demo.facts import Invoice, InvoiceLine, Item, Price, Subscription
+from exporter.demo.facts import Item, Price, Subscription
 from exporter.demo.render_terms import TermsRenderer, Tree
 from exporter.demo.shape import boolean, number, text
 
@@ -13,7 +12,7 @@ EMBEDDED = 10
 
 
 class BillingRenderer(TermsRenderer):
-    """Base of ``Renderer``."""
+    """Base of ``InvoiceRenderer``."""
 
     def subscription_item(self, subscription: Subscription, item: Item, expand: Tree) -> str:
         """One item; the current period is on it since API version 2025-03-31.basil."""
@@ -63,74 +62,5 @@ class BillingRenderer(TermsRenderer):
                 "status": text(fact.status),
                 "trial_end": number(fact.trial_end),
                 "trial_start": number(fact.trial_start),
-            }
-        )
-
-    def invoice_line(self, invoice: Invoice, line: InvoiceLine) -> str:
-        """One line; the period it pays for is ``period``, not the invoice's."""
-        price: Price = self.world.collections["prices"].get(line.price)  # type: ignore[assignment]
-        parent = "null"
-        if invoice.subscription is not None:
-            parent = invoices.LINE_PARENT.fill(
-                {
-                    "proration": boolean(line.proration),
-                    "subscription": text(invoice.subscription),
-                    "item": text(line.item),
-                }
-            )
-        return invoices.INVOICE_LINE.fill(
-            {
-                "id": text(line.id),
-                "amount": str(line.amount),
-                "currency": text(invoice.currency),
-                "discountable": boolean(not line.proration),
-                "invoice": text(invoice.id),
-                "livemode": self.livemode,
-                "parent": parent,
-                "start": str(line.start),
-                "end": str(line.end),
-                "price": text(line.price),
-                "product": text(price.product),
-                "unit_amount_decimal": f'"{price.amount}"',
-                "quantity": str(line.quantity),
-                "quantity_decimal": f'"{line.quantity}"',
-            }
-        )
-
-    def _invoices(self, fact: Invoice, expand: Tree) -> str:
-        due = fact.total
-        paid = due if fact.status == "paid" else 0
-        parent = "null"
-        if fact.subscription is not None:
-            parent = invoices.INVOICE_PARENT.fill(
-                {
-                    "subscription": self.reference(
-                        fact.subscription,
-                        "subscription",
-                        expand.get("parent", {}).get("subscription_details", {}),
-                    )
-                }
-            )
-        lines = [self.invoice_line(fact, line) for line in fact.lines[:EMBEDDED]]
-        return invoices.INVOICE.fill(
-            {
-                "id": text(fact.id),
-                "due": str(due),
-                "paid": str(paid),
-                "remaining": str(due - paid),
-                "attempts": "1",
-                "reason": text(fact.reason),
-                "created": str(fact.at),
-                "currency": text(fact.currency),
-                "customer": self.reference(fact.customer, "customer", expand),
-                "lines": f"[{','.join(lines)}]",
-                "lines_more": boolean(len(fact.lines) > EMBEDDED),
-                "lines_url": text(f"/v1/invoices/{fact.id}/lines"),
-                "livemode": self.livemode,
-                "number": text(f"{fact.id[-8:].upper()}-0001"),
-                "parent": parent,
-                "status": text(fact.status),
-                "uncollectible_at": number(fact.at if fact.status == "uncollectible" else None),
-                "paid_at": number(fact.paid_at),
             }
         )

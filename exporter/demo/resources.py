@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.demo.invoicing import payment_status
 from exporter.demo.refusals import invalid
 from exporter.demo.render import TYPE_OF
 from exporter.demo.world import World
@@ -73,6 +74,13 @@ def subscription_status(world: World, name: str, value: str) -> Keep:
 
 def _has_price(world: World, name: str, value: str) -> Keep:
     return lambda fact: any(item.price == value for item in fact.items)
+
+
+def _payment_status(world: World, name: str, value: str) -> Keep:
+    if value not in ("canceled", "open", "paid"):
+        raise invalid(f"Invalid {name}: must be one of canceled, open, or paid", name)
+    invoices: dict[str, Any] = {invoice.id: invoice for invoice in world.collections["invoices"]}
+    return lambda fact: payment_status(invoices[fact.invoice]) == value
 
 
 TRANSACTION_TYPES = frozenset((
@@ -212,13 +220,24 @@ RESOURCES: dict[str, Resource] = {
                     lambda fact: fact.status, frozenset({"draft", "open", "paid", "uncollectible", "void"})
                 ),
             },
-            {"customer": {}, "parent": {"subscription_details": {"subscription": {}}}},
+            {"customer": {}, "parent": {"subscription_details": {"subscription": {}}}, "payments": {}},
+        ),
+        Resource(
+            "invoice_payments",
+            "invoice_payment",
+            "rak_invoice_read",
+            {
+                "invoice": equals("invoice"),
+                "status": _payment_status,
+            },
+            {"invoice": {}},
         ),
         Resource(
             "credit_notes",
             "credit_note",
             "rak_invoice_read",
             {"customer": equals("customer"), "invoice": equals("invoice")},
+            {"customer": {}, "invoice": {}},
         ),
         Resource("events", "event", "rak_event_read"),
     )

@@ -55,6 +55,7 @@ def history_and_spans(
         made.customers,
         made.subscriptions,
         made.invoices,
+        made.credit_notes,
         made.charges,
         made.refunds,
         made.disputes,

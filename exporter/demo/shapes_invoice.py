@@ -1,4 +1,4 @@
-"""Shapes of invoices and their lines.
+"""Shapes of invoices, their lines and payments, and of credit notes.
 
 After Stripe's published fixtures (https://github.com/stripe/openapi, openapi/fixtures3.json, MIT), in the shape of
 API version 2026-10-28.endive: ``parent`` says what the invoice is for, ``pricing`` what a line was priced by.
@@ -16,7 +16,7 @@ INVOICE_LINE = Shape(
         "amount": "<amount>",
         "currency": "<currency>",
         "description": None,
-        "discount_amounts": [],
+        "discount_amounts": "<discount_amounts>",
         "discountable": "<discountable>",
         "discounts": [],
         "invoice": "<invoice>",
@@ -33,7 +33,7 @@ INVOICE_LINE = Shape(
         "quantity": "<quantity>",
         "quantity_decimal": "<quantity_decimal>",
         "subtotal": "<amount>",
-        "taxes": [],
+        "taxes": "<taxes>",
     }
 )
 
@@ -65,7 +65,7 @@ INVOICE = Shape(
         "amount_shipping": 0,
         "application": None,
         "attempt_count": "<attempts>",
-        "attempted": True,
+        "attempted": "<attempted>",
         "auto_advance": False,
         "automatic_tax": {
             "disabled_reason": None,
@@ -114,8 +114,8 @@ INVOICE = Shape(
         "payment_settings": {"default_mandate": None, "payment_method_options": None},
         "period_end": "<created>",
         "period_start": "<created>",
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
+        "post_payment_credit_notes_amount": "<post_credit>",
+        "pre_payment_credit_notes_amount": "<pre_credit>",
         "receipt_number": None,
         "rendering": None,
         "shipping_cost": None,
@@ -124,19 +124,19 @@ INVOICE = Shape(
         "statement_descriptor": None,
         "status": "<status>",
         "status_transitions": {
-            "finalized_at": "<created>",
+            "finalized_at": "<finalized_at>",
             "marked_uncollectible_at": "<uncollectible_at>",
             "paid_at": "<paid_at>",
-            "voided_at": None,
+            "voided_at": "<voided_at>",
         },
-        "subtotal": "<due>",
-        "subtotal_excluding_tax": "<due>",
+        "subtotal": "<subtotal>",
+        "subtotal_excluding_tax": "<subtotal>",
         "test_clock": None,
-        "total": "<due>",
-        "total_discount_amounts": [],
-        "total_excluding_tax": "<due>",
+        "total": "<total>",
+        "total_discount_amounts": "<total_discounts>",
+        "total_excluding_tax": "<total_net>",
         "total_pretax_credit_amounts": [],
-        "total_taxes": [],
+        "total_taxes": "<total_taxes>",
         "webhooks_delivered_at": "<created>",
     }
 )
@@ -146,5 +146,82 @@ INVOICE_PARENT = Shape(
         "quote_details": None,
         "subscription_details": {"metadata": {}, "subscription": "<subscription>"},
         "type": "subscription_details",
+    }
+)
+
+INVOICE_PAYMENT = Shape(
+    {
+        "id": "<id>",
+        "object": "invoice_payment",
+        "amount_paid": "<amount_paid>",
+        "amount_requested": "<amount_requested>",
+        "created": "<created>",
+        "currency": "<currency>",
+        "invoice": "<invoice>",
+        "is_default": True,
+        "livemode": "<livemode>",
+        "payment": {"payment_intent": "<payment_intent>", "type": "payment_intent"},
+        "status": "<status>",
+        "status_transitions": {"canceled_at": "<canceled_at>", "paid_at": "<paid_at>"},
+    }
+)
+
+CREDIT_NOTE_LINE = Shape(
+    {
+        "id": "<id>",
+        "object": "credit_note_line_item",
+        "amount": "<amount>",
+        "description": None,
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "invoice_line_item": "<invoice_line_item>",
+        "livemode": "<livemode>",
+        "metadata": None,
+        "pretax_credit_amounts": [],
+        "quantity": 1,
+        "tax_rates": [],
+        "taxes": "<taxes>",
+        "type": "<type>",
+        "unit_amount": None,
+        "unit_amount_decimal": None,
+    }
+)
+
+CREDIT_NOTE = Shape(
+    {
+        "id": "<id>",
+        "object": "credit_note",
+        "amount": "<total>",
+        "amount_shipping": 0,
+        "created": "<created>",
+        "currency": "<currency>",
+        "customer": "<customer>",
+        "customer_account": None,
+        "customer_balance_transaction": None,
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "effective_at": "<created>",
+        "invoice": "<invoice>",
+        "lines": {"object": "list", "data": "<lines>", "has_more": "<lines_more>", "url": "<lines_url>"},
+        "livemode": "<livemode>",
+        "memo": None,
+        "metadata": {},
+        "number": "<number>",
+        "out_of_band_amount": "<out_of_band>",
+        "pdf": "<pdf>",
+        "post_payment_amount": "<post>",
+        "pre_payment_amount": "<pre>",
+        "pretax_credit_amounts": [],
+        "reason": None,
+        "refunds": "<refunds>",
+        "shipping_cost": None,
+        "status": "<status>",
+        "subtotal": "<net>",
+        "subtotal_excluding_tax": "<net>",
+        "total": "<total>",
+        "total_excluding_tax": "<net>",
+        "total_taxes": "<total_taxes>",
+        "type": "<type>",
+        "voided_at": "<voided_at>",
     }
 )

@@ -19,6 +19,7 @@ from exporter.demo import facts
 from exporter.demo.collection import Collection, Computed
 from exporter.demo.facts import Charge, Customer, History, Transaction
 from exporter.demo.faults import Faults
+from exporter.demo.invoicing import CreditNote, Invoice, InvoicePayment, payment_of
 from exporter.demo.reports import ReportDesk
 from exporter.demo.terms import Coupon, Discount
 
@@ -38,7 +39,9 @@ Addable = (
     | facts.Price
     | Coupon
     | facts.Subscription
-    | facts.Invoice
+    | Invoice
+    | InvoicePayment
+    | CreditNote
     | facts.Event
 )
 
@@ -55,7 +58,9 @@ RESOURCE_OF: dict[type, str] = {
     Coupon: "coupons",
     Discount: "discounts",  # part of other objects; no list of its own
     facts.Subscription: "subscriptions",
-    facts.Invoice: "invoices",
+    Invoice: "invoices",
+    InvoicePayment: "invoice_payments",
+    CreditNote: "credit_notes",
     facts.Event: "events",
 }
 
@@ -101,6 +106,7 @@ class World:
         self.versions: Counter[str] = Counter()
         self.desk = ReportDesk()
         self.paid_out_by = dict(history.paid_out_by)
+        payments = [payment for invoice in history.invoices if (payment := payment_of(invoice)) is not None]
         self.collections: dict[str, Collection[Any]] = {
             "balance_transactions": Collection(history.transactions, old_transactions),
             "charges": Collection(history.charges, old_charges),
@@ -114,7 +120,8 @@ class World:
             "coupons": Collection(history.coupons),
             "subscriptions": Collection(history.subscriptions),
             "invoices": Collection(history.invoices),
-            "credit_notes": Collection(),
+            "invoice_payments": Collection(payments),
+            "credit_notes": Collection(history.credit_notes),
             "events": Collection(history.events),
         }
         self.removed: dict[str, Any] = {}
@@ -146,6 +153,8 @@ class World:
                 collection = self.collections[RESOURCE_OF[type(fact)]]
                 if fact.id in collection:
                     collection.replace(fact)
+                    if isinstance(fact, Invoice):
+                        self._list_payment(fact)
                 else:
                     self._late = [(due, n, fact if other.id == fact.id else other) for due, n, other in self._late]
 
@@ -235,9 +244,16 @@ class World:
 
     def _list(self, fact: Addable) -> None:
         self.collections[RESOURCE_OF[type(fact)]].add(fact)
+        if isinstance(fact, Invoice):
+            self._list_payment(fact)
         if isinstance(fact, Transaction):
             self._book(fact)
 
     def _book(self, transaction: Transaction) -> None:
         self._net[transaction.currency] += transaction.net
         self._pending[transaction.currency].append((transaction.available_on, transaction.net))
+
+    def _list_payment(self, invoice: Invoice) -> None:
+        payment = payment_of(invoice)
+        if payment is not None and payment.id not in self.collections["invoice_payments"]:
+            self.collections["invoice_payments"].add(payment)

@@ -15,12 +15,13 @@ from fractions import Fraction
 from exporter.clock import day_of
 from exporter.config import Settings
 from exporter.margin.cash import Cash, CashKey
+from exporter.margin.earnings import Earnings, by_account, earnings, held_currencies
 from exporter.margin.ledger import Ledger, cut, ledger_source
 from exporter.margin.usage import Cost, Pricing, cost_of
 from exporter.margin.windows import Window
 from exporter.money import major, round_half_up
 
-BASES = ("cash", "mrr")
+BASES = ("cash", "recognized", "mrr")
 """The values of the ``basis`` label. ``mrr`` exists for the window ``30d`` only."""
 
 
@@ -50,7 +51,8 @@ class Figures:
     """Figures of one window. A figure that is not known is missing, never 0.
 
     ``cash`` by (account, settlement currency), in minor units. ``revenue``, ``gross_profit``, ``margin_ratio``,
-    ``complete`` and ``as_of`` by basis. ``cost`` by (provider, model), ``components`` by component; ``unpriced``
+    ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its
+    invoice's currency), in major units. ``cost`` by (provider, model), ``components`` by component; ``unpriced``
     requests by (provider, reason). ``margin_ratio`` is missing where revenue ≤ 0.
     """
 
@@ -67,6 +69,7 @@ class Figures:
     coverage: Decimal | None
     missing_fx: frozenset[str]
     active_users: int | None
+    collected_tax: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
 
 
 def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, window: Window) -> Figures:
@@ -85,6 +88,11 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     missing_fx = set(cost.missing_fx if cost else ()) | set(money.missing_fx if money else ())
     if money and money.whole:
         revenue["cash"] = money.net_sales
+    earned = _earned(ledger, settings, window.start, window.end)
+    if earned is not None:
+        missing_fx |= earned.missing_fx
+        if not earned.missing_fx:
+            revenue["recognized"] = earned.total
     mrr = mrr_of(ledger, settings, at) if window.name == "30d" else None
     if mrr is not None:
         missing_fx |= mrr.missing_fx
@@ -92,9 +100,9 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
             revenue["mrr"] = run_rate_30d(mrr.reporting)
 
     for basis in BASES:
-        needs = ledger.sources.cash if basis == "cash" else ledger.sources.all
-        older = ledger.joint(needs)
-        if older is None or money is None or cost is None or (basis == "mrr" and mrr is None):
+        older = ledger.joint(_needs(ledger, basis))
+        unknown = {"mrr": mrr is None, "recognized": earned is None}.get(basis, False)
+        if older is None or money is None or cost is None or unknown:
             continue  # a side that is not known, or not even configured, has no margin
         end = min(window.end, cut(older))
         if end <= window.start:
@@ -110,8 +118,11 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
             and joint_cost.complete
             and ledger.unreadable_rows == 0
             and (mrr is None or basis != "mrr" or mrr.whole)
+            and (basis != "recognized" or _explained(ledger, earned))
         )
-        income = joint_money.net_sales if basis == "cash" else revenue.get("mrr")
+        income = joint_money.net_sales if basis == "cash" else revenue.get(basis)
+        if basis == "recognized" and end < window.end:
+            income = _income(_earned(ledger, settings, window.start, end))
         if income is None or not joint_money.whole or joint_cost.missing_fx:
             continue
         profit[basis] = income - joint_cost.total - joint_money.fees - joint_money.payout_fees
@@ -138,7 +149,47 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         coverage=cost.coverage if cost else None,
         missing_fx=frozenset(missing_fx),
         active_users=ledger.active.get(window.name) if usage_known else None,
+        collected_tax=_collected_tax(ledger, window),
     )
+
+
+def _needs(ledger: Ledger, basis: str) -> tuple[str, ...]:
+    """Names of the sources that a basis rests on."""
+    return {"cash": ledger.sources.cash, "recognized": ledger.sources.recognized}.get(basis, ledger.sources.mrr)
+
+
+def _earned(ledger: Ledger, settings: Settings, start: int, end: int) -> Earnings | None:
+    """Recognised revenue of a span; None while it is not known which payments belong to invoices."""
+    if ledger.recognized is None or any(ledger.recognized.unlinked.values()):
+        return None
+    return earnings(ledger.recognized.book.between(start, end), settings.fx)
+
+
+def _income(earned: Earnings | None) -> Decimal | None:
+    return None if earned is None or earned.missing_fx else earned.total
+
+
+def _explained(ledger: Ledger, earned: Earnings | None) -> bool:
+    """Whether all that is recognised is known, converted and understood."""
+    known = ledger.recognized is not None and earned is not None and not earned.missing_fx
+    return known and ledger.recognized is not None and not any(ledger.recognized.unexplained.values())
+
+
+def _collected_tax(ledger: Ledger, window: Window) -> dict[tuple[str, str], Decimal]:
+    if ledger.recognized is None:
+        return {}
+    book = ledger.recognized.book
+    return dict.fromkeys(sorted(held_currencies(book)), Decimal(0)) | by_account(
+        book.between(window.start, window.end), "tax"
+    )
+
+
+def deferred_of(ledger: Ledger, at: int) -> dict[tuple[str, str], Decimal]:
+    """Invoiced and not earned yet, by (account, currency), in major units of that currency."""
+    if ledger.recognized is None or any(ledger.recognized.unlinked.values()):
+        return {}
+    book = ledger.recognized.book
+    return dict.fromkeys(sorted(held_currencies(book)), Decimal(0)) | by_account(book.deferred(at), "revenue")
 
 
 def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:

@@ -14,6 +14,7 @@ from exporter.clock import BUCKET, bucket_of, day_starts
 from exporter.config import Settings
 from exporter.margin.cash import Cashbook
 from exporter.margin.groups import Grouped
+from exporter.margin.recognized import Recognized
 from exporter.margin.remembered import Part, Remembered
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
@@ -37,6 +38,11 @@ def reconciliation_source(account: str) -> str:
     return f"stripe/{account}/reconciliation"
 
 
+def invoices_source(account: str) -> str:
+    """Name of the source that reads an account's invoices and credit notes."""
+    return f"stripe/{account}/invoices"
+
+
 def usage_source(name: str) -> str:
     """Name of the source that reads a usage log."""
     return f"usage/{name}"
@@ -49,6 +55,7 @@ class Sources:
     ledger: tuple[str, ...]
     subscriptions: tuple[str, ...]
     usage: tuple[str, ...]
+    invoices: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Sources:
@@ -57,6 +64,7 @@ class Sources:
             ledger=tuple(ledger_source(account.name) for account in settings.accounts),
             subscriptions=tuple(subscriptions_source(account.name) for account in settings.accounts),
             usage=tuple(usage_source(usage.name) for usage in settings.usage),
+            invoices=tuple(invoices_source(account.name) for account in settings.accounts),
         )
 
     @property
@@ -65,8 +73,18 @@ class Sources:
         return (*self.ledger, *self.usage)
 
     @property
-    def all(self) -> tuple[str, ...]:
+    def recognized(self) -> tuple[str, ...]:
+        """What joined figures on recognised revenue need: payments without an invoice are in the ledger."""
+        return (*self.ledger, *self.invoices, *self.usage)
+
+    @property
+    def mrr(self) -> tuple[str, ...]:
+        """What joined figures on the run rate need: its fees are in the ledger."""
         return (*self.ledger, *self.subscriptions, *self.usage)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.ledger, *self.subscriptions, *self.invoices, *self.usage)
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,8 @@ class Ledger:
     or is stale is missing there. ``segments`` are whole business days (split where a
     price changes), ``buckets`` the 15-minute edges of windows. ``active`` holds distinct users by window.
     ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window. ``groups``: what is
-    known by customer and by product, where labels have been chosen.
+    known by customer and by product, where labels have been chosen. ``recognized``
+    is missing unless the ledger and the invoices of every account may be used.
     """
 
     sources: Sources
@@ -91,6 +110,7 @@ class Ledger:
     active: Mapping[str, int]
     unreadable_rows: int
     groups: Mapping[str, Grouped] = field(default_factory=dict)
+    recognized: Recognized | None = None
 
     def joint(self, names: Iterable[str]) -> float | None:
         """The time of the oldest of the sources, or None when one of them may not be used."""
@@ -157,8 +177,12 @@ def read_ledger(
     windows: Sequence[Window],
     zone: ZoneInfo,
     memory: Remembered | None = None,
+    settings: Settings | None = None,
 ) -> Ledger:
-    """Read what ``figures`` needs for ``windows``, in the caller's transaction; with ``memory`` only what changed."""
+    """Read what ``figures`` needs for ``windows``, in the caller's transaction; with ``memory`` only what changed.
+
+    Recognised revenue is read where ``settings`` say how it counts.
+    """
     memory = Remembered() if memory is None else memory
     start = min(window.start for window in windows)
     end = max(window.end for window in windows)
@@ -186,4 +210,19 @@ def read_ledger(
         active=memory.active(connection, revised, days),
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
         groups=memory.groups.read(connection, revised, segments, start),
+        recognized=_recognized(connection, sources, as_of, start, memory, settings),
     )
+
+
+def _recognized(
+    connection: Connection,
+    sources: Sources,
+    as_of: Mapping[str, float],
+    start: int,
+    memory: Remembered,
+    settings: Settings | None,
+) -> Recognized | None:
+    if settings is None or not sources.invoices or not {*sources.ledger, *sources.invoices} <= as_of.keys():
+        return None
+    known = {name.split("/")[1]: as_of[name] for name in sources.invoices}
+    return memory.recognized.read(connection, known, start, settings)

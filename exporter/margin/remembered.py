@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from exporter.margin.cash import Cashbook
 from exporter.margin.groups import GroupMemory
+from exporter.margin.recognized import RecognizedMemory
 from exporter.store.flows import revisions
 from exporter.store.ledger import ledger_totals, row_counts
 from exporter.store.subscriptions import MrrTotal, mrr_totals, subscription_counts
@@ -108,6 +109,7 @@ class Remembered:
         self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
         self.health = Kept()
         self._mrr: tuple[Mapping[str, int], tuple[Sequence[MrrTotal], Mapping[tuple[str, str], int]]] | None = None
+        self.recognized = RecognizedMemory()
         self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None
         self.groups = GroupMemory()
 

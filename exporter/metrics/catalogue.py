@@ -20,7 +20,7 @@ Type = Literal["gauge", "counter", "info"]
 WINDOWS = ("today", "yesterday", "24h", "7d", "30d", "mtd", "prev_month")
 """Values of the ``window`` label, in the order pages show them."""
 
-BASES = ("cash", "mrr")
+BASES = ("cash", "recognized", "mrr")
 """Values of the ``basis`` label."""
 
 _POLLED = {
@@ -28,6 +28,7 @@ _POLLED = {
     "@balance": "Polled from Stripe every hour by default.",
     "@report": "Polled from Stripe every day.",
     "@relist": "Polled whole from Stripe every 7d by default.",
+    "@invoices": "Polled from Stripe every 15m, more often as the read allocation grows.",
     "@subscriptions": "Polled from Stripe every 15m, more often as the read allocation grows.",
     "@usage": "Polled from the usage log every 1m by default.",
     "@joined": "Remade at least every 15s from polled sources (Stripe every 15m or less, the usage log every 1m).",
@@ -122,7 +123,19 @@ Both sides joined, in the reporting currency. Absent while either side is missin
 
 gauge margin_revenue_amount{basis,window,currency}
     Net revenue in the window before fees, major units of the reporting currency. Basis cash: charges less refunds and
-    disputes. Basis mrr (30d only): MRR x 12 x 30/365. @joined
+    disputes. Basis recognized: invoice lines without tax, earned by elapsed time of their period, and payments without
+    an invoice; less credit notes, refunds, disputes and voids. Basis mrr (30d only): MRR x 12 x 30/365. @joined
+
+gauge margin_deferred_revenue_amount{account,currency}
+    Invoiced and not yet earned: what is left of the finalised invoices' lines, without tax, major units. @invoices
+
+gauge margin_recognized_unlinked_transactions{account}
+    Balance transactions in the windows' reach of which it is not known whether an invoice names them, because the key
+    may not read their source. While above 0, recognised revenue is absent. @invoices
+
+gauge margin_recognized_unexplained_invoices{account}
+    Invoices in the windows' reach whose lines do not add up to their total without tax. While above 0, recognised
+    figures are incomplete. @invoices
 
 gauge margin_gross_profit_amount{basis,window,currency}
     Revenue minus all cost components in the window, negative when losing money, major units of the reporting currency.

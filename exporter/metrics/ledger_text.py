@@ -21,6 +21,10 @@ gauge margin_processing_fees_amount{account,currency,window}
     Stripe's fees in the window, when charged: those on transactions and those billed apart, without payout fees,
     major units. @ledger
 
+gauge margin_collected_tax_amount{account,currency,window}
+    Tax on invoices paid in the window, less tax given back by credit notes, refunds and disputes, in the invoices'
+    currency, major units. @invoices
+
 gauge margin_ledger_net_amount{account,currency,category}
     Net of all balance transactions of a reporting category since the account's first one, payouts and unknown
     categories included, major units. @ledger

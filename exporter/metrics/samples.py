@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from exporter.clock import day_of, day_start
 from exporter.config import Settings
-from exporter.margin.figures import Figures, Mrr
+from exporter.margin.figures import Figures, Mrr, deferred_of
 from exporter.margin.ledger import Ledger, ledger_source, subscriptions_source, usage_source
 from exporter.margin.standing import Standing
 from exporter.margin.usage import Pricing
@@ -31,6 +31,8 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
         yield _money("margin_refunds_amount", labels, cash.refunds, settled)
         yield _money("margin_disputes_amount", labels, cash.disputes, settled)
         yield _money("margin_processing_fees_amount", labels, cash.fees, settled)
+    for (account, own), amount in figures.collected_tax.items():
+        yield _decimal("margin_collected_tax_amount", (account, own, window), amount)
     for (provider, model), amount in (figures.cost or {}).items():
         yield _decimal("margin_cost_amount", (provider, model, window, currency), amount)
     for component, amount in figures.components.items():
@@ -53,6 +55,17 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
         yield Sample("margin_fx_missing", (missing, window), 1.0)
     if figures.active_users is not None:
         yield Sample("margin_active_users", (window,), float(figures.active_users))
+
+
+def recognized_samples(ledger: Ledger, at: int) -> Iterator[Sample]:
+    """Series of recognised revenue without a window."""
+    for held, amount in deferred_of(ledger, at).items():
+        yield _decimal("margin_deferred_revenue_amount", held, amount)
+    if ledger.recognized is not None:
+        for account, rows in ledger.recognized.unlinked.items():
+            yield Sample("margin_recognized_unlinked_transactions", (account,), float(rows))
+        for account, invoices in ledger.recognized.unexplained.items():
+            yield Sample("margin_recognized_unexplained_invoices", (account,), float(invoices))
 
 
 def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:

@@ -17,6 +17,7 @@ from exporter.errors import SourceError
 from exporter.revenue import transactions
 from exporter.revenue.account import account_created
 from exporter.revenue.client import StripeReader
+from exporter.revenue.settlement import note_transactions
 from exporter.revenue.slices import Chunk
 from exporter.revenue.whole import Hooks, begin, finish_slices, in_slices, leave_to_slices
 from exporter.store.database import Store, get_cursor, set_cursor
@@ -84,7 +85,9 @@ class TransactionListing:
 
     def store(self, connection: Connection, rows: Sequence[BalanceTransaction]) -> None:
         """Store rows that may be stored already."""
-        add_transactions(connection, self._reader.account.name, rows)
+        account = self._reader.account.name
+        if add_transactions(connection, account, rows):
+            note_transactions(connection, account, rows)
 
 
 class LedgerPoll:

@@ -27,6 +27,8 @@ from exporter.revenue.changes import SubscriptionChanges
 from exporter.revenue.client import Stopped, StripeReader
 from exporter.revenue.events import EventFeed, Handler
 from exporter.revenue.healing import heal
+from exporter.revenue.invoices import ENDPOINTS as INVOICE_ENDPOINTS
+from exporter.revenue.invoices import InvoiceChanges
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
 from exporter.revenue.mrr_invoiced import with_invoices
@@ -83,6 +85,7 @@ class StripeSource:
         self._reader = reader or StripeReader(account, clock)
         self.ledger = f"stripe/{account.name}/ledger"
         self.subscriptions = f"stripe/{account.name}/subscriptions"
+        self.invoices = f"stripe/{account.name}/invoices"
         self.interval = float(account.usual_interval)
         self._verified = False
         self._flushed = 0.0
@@ -95,7 +98,9 @@ class StripeSource:
 
     def _handlers(self) -> Sequence[Handler]:
         """What follows the events feed. The first one's poll reads the feed for all of them."""
-        return (self._changes,)
+        hooks = self._hooks(self.invoices)
+        self._invoices = InvoiceChanges(self._store, self._reader, self.invoices, self._rules, hooks)
+        return (self._changes, self._invoices)
 
     @property
     def lists(self) -> Sequence[str]:
@@ -156,6 +161,7 @@ class StripeSource:
                 self._settle(source, outcome)
             if isinstance(own, Exception) or not self._feed.due(self.subscriptions):
                 break
+        self._invoices.recheck()
         if isinstance(own, Exception):
             raise own
         self._changes.settle()
@@ -222,6 +228,8 @@ class StripeSource:
                 self._succeeded(source, outcome.data_at, outcome.lack, time.monotonic() - clock)
             except SourceError as error:
                 self._failed(source, started, time.monotonic() - clock, error.reason, str(error))
+                if source == self.subscriptions and not self._verified:
+                    self._not_followed(error)
             self._flush()
         except (LeaseLost, Stopped) as error:
             if isinstance(error, LeaseLost):
@@ -231,6 +239,12 @@ class StripeSource:
         except Exception as error:
             log.exception("poll failed source=%s", source)
             self._bug(source, started, time.monotonic() - clock, error)
+
+    def _not_followed(self, error: SourceError) -> None:
+        """The key does not open the account: what the feed would have told the others is not known, either."""
+        for source in self.lists:
+            if not self._feed.due(source):
+                self._failed(source, self._clock.now(), None, error.reason, str(error))
 
     def _bug(self, source: str, started: float, seconds: float | None, error: Exception) -> None:
         said = f"Stripe account {self._account.name}: a bug in the exporter ({type(error).__name__}); see its log"
@@ -305,9 +319,8 @@ class StripeSource:
         with self._reader.tally.drained() as (requests, retried), self._store.write() as connection:
             add_requests(connection, account, requests)
             for (endpoint, reason), errors in retried.items():
-                source = self.subscriptions if endpoint.startswith(_SUBSCRIPTION_ENDPOINTS) else self.ledger
                 for _ in range(errors):
-                    sources.count_error(connection, source, reason)
+                    sources.count_error(connection, self._source_of(endpoint), reason)
             if abs(now - self._allowance_at) < ALLOWANCE_EVERY:
                 return
             fold_requests(connection, account, int(now) // 3600 * 3600 - SPAN - 86_400)
@@ -316,3 +329,8 @@ class StripeSource:
         # Another server has no allowance; its interval is what was asked for.
         if self._account.api_base == STRIPE or self._account.poll_interval is None:
             self.interval = allowance.interval(self._account.poll_interval)
+
+    def _source_of(self, endpoint: str) -> str:
+        if endpoint.startswith(INVOICE_ENDPOINTS):
+            return self.invoices
+        return self.subscriptions if endpoint.startswith(_SUBSCRIPTION_ENDPOINTS) else self.ledger

@@ -27,6 +27,7 @@ from exporter.metrics.samples import (
     fx_samples,
     largest_products,
     mrr_samples,
+    recognized_samples,
     standing_samples,
     usage_samples,
     window_samples,
@@ -64,7 +65,8 @@ def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None =
     moving = health_windows(spans, at, settings.zone)
     with store.read() as connection:
         standing = read_standing(connection, settings, at, memory)
-        ledger = read_ledger(connection, sources, usable(standing.status, sources, at), spans, settings.zone, memory)
+        as_of = usable(standing.status, sources, at)
+        ledger = read_ledger(connection, sources, as_of, spans, settings.zone, memory, settings)
         moved = read_spans(connection, standing.baselines, accounts, moving, at, memory.health)
     computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
     groups = {
@@ -86,6 +88,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
         samples += mrr_samples(view.mrr, currency)
         if view.health is not None:
             samples += health_samples(view.health, currency, largest_products(view.mrr.by_product))
+    samples += recognized_samples(view.ledger, view.at)
     for dimension, by_window in view.groups.items():
         for window, attributed in zip(view.windows, by_window, strict=True):
             samples += group_samples(dimension, attributed, window.window.name, currency)

@@ -41,6 +41,7 @@ invoice = Table(
 )
 Index("invoice_subscription", invoice.c.account, invoice.c.subscription_id)
 Index("invoice_awaits", invoice.c.account, invoice.c.awaits)
+Index("invoice_unexplained", invoice.c.account, invoice.c.unexplained)
 
 invoice_line = Table(
     "invoice_line",
@@ -74,8 +75,7 @@ line_reversal = Table(
     Column("kind", String, nullable=False),  # see exporter.revenue.reversals.Kind
     Column("source", String, nullable=False),  # credit note, balance transaction or invoice that cut it
     Column("at", BigInteger, nullable=False),
-    Column("numerator", BigInteger, nullable=False),  # share of the line's amount; negative: given back to the line
-    Column("denominator", BigInteger, nullable=False),
+    Column("share", String, nullable=False),  # of the line's amount, as "3/10": exact; negative: given back to it
     PrimaryKeyConstraint("account", "invoice_id", "line_id", "kind", "source"),
     **_BY_KEY,
 )

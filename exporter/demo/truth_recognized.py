@@ -1,0 +1,153 @@
+"""What the simulated business has earned, from its facts: the oracle for recognised revenue.
+
+Worked out moment by moment: between two things that happen to an invoice each line earns what is left of it by the
+second; when something is taken back, what it had earned so far goes back at once. Nothing here knows the exporter's
+rules. Amounts are exact, in minor units of their own currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from exporter.demo.facts import Charge, Dispute, Refund, Subscription, Transaction
+from exporter.demo.invoicing import CreditNote, Invoice
+
+
+@dataclass(frozen=True)
+class Books:
+    """All that revenue rests on."""
+
+    invoices: Sequence[Invoice] = ()
+    notes: Sequence[CreditNote] = ()
+    charges: Sequence[Charge] = ()
+    refunds: Sequence[Refund] = ()
+    disputes: Sequence[Dispute] = ()
+    transactions: Sequence[Transaction] = ()
+    subscriptions: Sequence[Subscription] = ()
+
+
+class Earned(NamedTuple):
+    """``at``: whose day's rate converts it."""
+
+    currency: str
+    at: int
+    price: str | None
+    customer: str | None
+    amount: Fraction
+
+
+@dataclass
+class _Left:
+    """What is left of each line, and when it became so."""
+
+    amounts: dict[str, Fraction]
+    history: dict[str, list[tuple[int, Fraction]]] = field(default_factory=dict)
+
+    def take(self, at: int, line: str, amount: Fraction) -> None:
+        self.amounts[line] -= amount
+        self.history.setdefault(line, []).append((at, amount))
+
+    def take_part(self, at: int, part: Fraction) -> list[tuple[str, Fraction]]:
+        """So much of what is left of every line."""
+        taken = [(line, part * left) for line, left in self.amounts.items()]
+        for line, amount in taken:
+            self.take(at, line, amount)
+        return taken
+
+
+def recognized(books: Books, start: int, end: int) -> Iterator[Earned]:
+    """All that is earned in ``start ≤ t < end``, negative where it is taken back."""
+    incomplete = {s.id for s in books.subscriptions if s.status in ("incomplete", "incomplete_expired")}
+    rows = {row.id: row for row in books.transactions}
+    by_intent: dict[str, list[Refund | Dispute]] = {}
+    every: list[Refund | Dispute] = [*books.refunds, *books.disputes]
+    for back in every:
+        by_intent.setdefault(back.payment_intent, []).append(back)
+    noted: dict[str, list[CreditNote]] = {}
+    for note in books.notes:
+        noted.setdefault(note.invoice, []).append(note)
+    asked = set()
+    for invoice in books.invoices:
+        if invoice.payment_intent is not None:
+            asked.add(invoice.payment_intent)
+        never = invoice.reason == "subscription_create" and invoice.subscription in incomplete
+        if not invoice.finalized or (never and invoice.status != "paid"):
+            continue
+        backs = by_intent.get(invoice.payment_intent or "", [])
+        left = _what_is_left(invoice, noted.get(invoice.id, []), backs, rows)
+        for line in invoice.lines:
+            amount = _of_line(Fraction(line.net), left.history.get(line.id, []), line.start, line.end, start, end)
+            yield Earned(invoice.currency, invoice.at, line.price, invoice.customer, amount)
+    yield from _without_invoice(books, asked, start, end)
+
+
+def _what_is_left(
+    invoice: Invoice, notes: Iterable[CreditNote], backs: Iterable[Refund | Dispute], rows: dict[str, Transaction]
+) -> _Left:
+    left = _Left({line.id: Fraction(line.net) for line in invoice.lines})
+    moments: list[tuple[int, int, object]] = [(note.at, 0, note) for note in notes]
+    moments += [(note.voided_at, 2, note) for note in notes if note.voided_at is not None]
+    counted = {refund: amount for note in notes for refund, amount in note.refunds}
+    for back in backs:
+        if isinstance(back, Refund):
+            moments.append((back.at, 1, back))
+            if back.failure_transaction is not None:
+                moments.append((rows[back.failure_transaction].at, 2, back))
+        else:
+            moments += [(rows[id].at, 1 + n, back) for n, id in enumerate(back.transactions)]
+    taken: dict[object, list[tuple[str, Fraction]]] = {}
+    for at, kind, what in sorted(moments, key=lambda moment: moment[:2]):
+        if kind == 2:
+            for line, amount in taken.pop(what, []):
+                left.take(at, line, -amount)
+        elif isinstance(what, CreditNote):
+            taken[what] = [cut for credit in what.lines for cut in _credit(left, at, credit.line, credit.amount)]
+        elif isinstance(what, Refund | Dispute):
+            money = what.amount - counted.get(what.id, 0)
+            remaining = sum(left.amounts.values())
+            if money and remaining:
+                part = min(Fraction(1), Fraction(money, invoice.total) * invoice.net / remaining)
+                taken[what] = left.take_part(at, part)
+    for over in (invoice.voided_at, invoice.uncollectible_at):
+        if over is not None:
+            left.take_part(over, Fraction(1))
+    return left
+
+
+def _credit(left: _Left, at: int, line: str | None, amount: int) -> list[tuple[str, Fraction]]:
+    if line is None:
+        return left.take_part(at, Fraction(amount) / sum(left.amounts.values()))
+    left.take(at, line, Fraction(amount))
+    return [(line, Fraction(amount))]
+
+
+def _of_line(
+    worth: Fraction, taken: Sequence[tuple[int, Fraction]], begins: int, ends: int, start: int, end: int
+) -> Fraction:
+    """Segment by segment."""
+    total, since, length = Fraction(0), begins, ends - begins
+    for at, amount in [*sorted(taken), (end, Fraction(0))]:
+        low, high = max(since, begins, start), min(at, ends, end)
+        if high > low:
+            total += worth * (high - low) / length
+        if start <= at < end:
+            total -= amount * (min(max(at, begins), ends) - begins) / length
+        worth, since = worth - amount, max(since, at)
+    return total
+
+
+def _without_invoice(books: Books, asked: set[str], start: int, end: int) -> Iterator[Earned]:
+    """Payments that no invoice asked for, when they are made, and when they go back."""
+    own = {charge.id: charge for charge in books.charges if charge.payment_intent not in asked}
+    whose = {charge.id: charge for charge in own.values()}
+    every: list[Refund | Dispute] = [*books.refunds, *books.disputes]
+    for back in every:
+        if back.charge in own:
+            whose[back.id] = own[back.charge]
+    for row in books.transactions:
+        if row.source in whose and row.category != "fee" and start <= row.at < end:
+            charge = whose[row.source]
+            yield Earned(row.currency, row.at, None, charge.customer, Fraction(row.amount))

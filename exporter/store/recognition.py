@@ -1,0 +1,195 @@
+"""What recognised revenue is worked out from: invoice lines with their cuts, and payments that no invoice names.
+
+Read by UTC days, each of which has a revision in the state (``recognition_day``), so that only what changed is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, exists, func, null, or_, select
+
+from exporter.store import schema, schema_invoices
+
+
+class DayKey(NamedTuple):
+    """``kind``: lines finalised, or charges made, on the UTC day that begins at ``day``."""
+
+    account: str
+    kind: str
+    day: int
+
+
+class Line(NamedTuple):
+    """A line that counts; ``amount`` in minor units without tax. See ``store.invoices``."""
+
+    invoice_id: str
+    id: str
+    kind: str
+    product: str
+    customer_id: str | None
+    currency: str
+    amount: int
+    start: int
+    end: int
+    known_at: int
+
+
+class LineCut(NamedTuple):
+    """A cut of a line, see ``store.invoices.Reversal``."""
+
+    invoice_id: str
+    line_id: str
+    kind: str
+    at: int
+    share: Fraction
+
+
+class Payment(NamedTuple):
+    """A balance transaction of revenue that no invoice names; ``amount`` in minor units of the settlement currency.
+
+    ``charged_at``: when the charge that a refund or dispute takes back was made, if the ledger has it.
+    """
+
+    created: int
+    currency: str
+    category: str
+    amount: int
+    customer_id: str | None
+    charged_at: int | None
+
+
+def revisions(connection: Connection, accounts: Sequence[str], kind: str, after: int) -> dict[DayKey, int]:
+    """Days that may change a figure after a time, with their revisions."""
+    table = schema_invoices.recognition_day
+    query = select(table.c.account, table.c.day, table.c.revision).where(
+        table.c.account.in_(accounts), table.c.kind == kind, table.c.until > after
+    )
+    return {
+        DayKey(account, kind, day): revision
+        for account, day, revision in connection.execute(query.order_by(table.c.account, table.c.day))
+    }
+
+
+def lines(connection: Connection, account: str, low: int, high: int, after: int) -> list[Line]:
+    """Lines finalised in ``[low, high)`` of which anything happens after ``after``, by finalisation."""
+    known_at = schema_invoices.invoice_line.c.known_at
+    return _lines(connection, account, after, known_at >= low, known_at < high)
+
+
+def lines_of(connection: Connection, account: str, customers: Sequence[str], after: int) -> list[Line]:
+    """As ``lines``, of these customers, whenever finalised."""
+    customer = schema_invoices.invoice_line.c.customer_id
+    found: list[Line] = []
+    for i in range(0, len(customers), 500):
+        found += _lines(connection, account, after, customer.in_(customers[i : i + 500]))
+    return found
+
+
+def _lines(connection: Connection, account: str, after: int, *where: ColumnElement[bool]) -> list[Line]:
+    table, cut = schema_invoices.invoice_line, schema_invoices.line_reversal
+    columns = (table.c.invoice_id, table.c.id, table.c.kind, table.c.product, table.c.customer_id, table.c.currency)
+    times = (table.c.period_start, table.c.period_end, table.c.known_at)
+    later = exists().where(cut.c.account == table.c.account, cut.c.invoice_id == table.c.invoice_id, cut.c.at >= after)
+    query = select(*columns, table.c.amount, *times).where(
+        table.c.account == account, table.c.counts.is_(True), or_(table.c.period_end >= after, later), *where
+    )
+    rows = connection.execute(query.order_by(table.c.known_at, table.c.invoice_id, table.c.id))
+    return [Line(*tuple(row)) for row in rows]
+
+
+def cuts(connection: Connection, account: str, low: int, high: int) -> list[LineCut]:
+    """Cuts of the lines finalised in ``[low, high)``."""
+    table, cut = schema_invoices.invoice_line, schema_invoices.line_reversal
+    query = (
+        select(cut.c.invoice_id, cut.c.line_id, cut.c.kind, cut.c.at, cut.c.share)
+        .join(
+            table,
+            (table.c.account == cut.c.account)
+            & (table.c.invoice_id == cut.c.invoice_id)
+            & (table.c.id == cut.c.line_id),
+        )
+        .where(table.c.account == account, table.c.known_at >= low, table.c.known_at < high)
+    )
+    return [_cut(*row) for row in connection.execute(query)]
+
+
+def cuts_of(connection: Connection, account: str, invoices: Sequence[str]) -> list[LineCut]:
+    """Cuts of the lines of these invoices."""
+    cut = schema_invoices.line_reversal
+    found: list[LineCut] = []
+    for i in range(0, len(invoices), 500):
+        query = select(cut.c.invoice_id, cut.c.line_id, cut.c.kind, cut.c.at, cut.c.share)
+        query = query.where(cut.c.account == account, cut.c.invoice_id.in_(invoices[i : i + 500]))
+        found += [_cut(*row) for row in connection.execute(query)]
+    return found
+
+
+def _cut(invoice_id: str, line_id: str, kind: str, at: int, share: str) -> LineCut:
+    return LineCut(invoice_id, line_id, kind, at, Fraction(share))
+
+
+def payments(
+    connection: Connection,
+    account: str,
+    low: int,
+    high: int,
+    categories: Sequence[str],
+    charged: bool,
+    customers: Sequence[str] | None = None,
+) -> list[Payment]:
+    """Rows of these reporting categories created in ``[low, high)`` that no payment of an invoice names.
+
+    ``charged``: with the time of the charge that a row takes back. ``customers``: only theirs.
+    """
+    row, charge = schema.balance_transaction, schema.balance_transaction.alias()
+    columns = (row.c.created, row.c.currency, row.c.category, row.c.amount, row.c.customer_id)
+    query = select(*columns, charge.c.created if charged else null())
+    if charged:
+        own = (charge.c.account == row.c.account) & (charge.c.charge_id == row.c.charge_id)
+        query = query.select_from(row.outerjoin(charge, own & (charge.c.category == "charge")))
+    paid = schema_invoices.invoice_payment
+    query = query.where(
+        row.c.account == account,
+        row.c.created >= low,
+        row.c.created < high,
+        row.c.category.in_(categories),
+        ~exists().where(paid.c.account == row.c.account, paid.c.payment_intent_id == row.c.payment_intent_id),
+        ~exists().where(paid.c.account == row.c.account, paid.c.charge_id == row.c.charge_id),
+    )
+    if customers is not None:
+        query = query.where(row.c.customer_id.in_(customers))
+    found = connection.execute(query.order_by(row.c.created, row.c.id))
+    return [Payment(*row) for row in found]
+
+
+def unlinked(connection: Connection, account: str, start: int, categories: Sequence[str]) -> int:
+    """Rows since ``start`` of which it is not known whether an invoice names them: the key may not read their source.
+
+    0 where the account has no invoices that money paid.
+    """
+    paid = schema_invoices.invoice_payment
+    if connection.execute(select(paid.c.id).where(paid.c.account == account).limit(1)).first() is None:
+        return 0
+    table = schema.balance_transaction
+    query = select(func.count()).where(
+        table.c.account == account,
+        table.c.created >= start,
+        table.c.expanded.is_(False),
+        table.c.category.in_(categories),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def unexplained(connection: Connection, account: str, since: int) -> int:
+    """Invoices finalised since then whose lines do not add up to their total: their revenue is not understood."""
+    table = schema_invoices.invoice
+    query = select(func.count()).where(
+        table.c.account == account,
+        table.c.finalized_at >= since,
+        or_(table.c.unexplained < 0, table.c.unexplained > 0),
+        table.c.status != "void",
+    )
+    return int(connection.execute(query).scalar_one())
