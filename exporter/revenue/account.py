@@ -6,7 +6,10 @@ a key of the same account and mode can retrieve it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
+from sqlalchemy import Connection
 
 from exporter.errors import SourceError
 from exporter.revenue.client import NotFound, StripeReader
@@ -34,7 +37,9 @@ def verify_account(store: Store, reader: StripeReader) -> None:
     The first key pins its account. Stores the account's creation time: no history lies before it.
     """
     name, livemode = reader.account.name, not reader.account.test_mode
-    pinned, found = prove_account(store, reader)
+    with store.read() as connection:
+        known = known_account(connection, name)
+    pinned, found = known.pinned, prove_account(known, reader)
     stripe_id = found.id if found is not None else pinned.stripe_id if pinned is not None else None
     if pinned is not None and pinned.stripe_id == stripe_id:
         return
@@ -44,15 +49,22 @@ def verify_account(store: Store, reader: StripeReader) -> None:
             set_cursor(connection, f"stripe/{name}", "account_created", str(found.created))
 
 
-def prove_account(store: Store, reader: StripeReader) -> tuple[PinnedAccount | None, Account | None]:
-    """The account that the state belongs to, and what the key says of its own; writes nothing.
+class Known(NamedTuple):
+    """What the state says of its account: the account itself, and a transaction that only its keys can read."""
 
-    Raises SourceError ``wrong_account`` when they are not the same.
-    """
+    pinned: PinnedAccount | None
+    witness: str | None
+
+
+def known_account(connection: Connection, name: str) -> Known:
+    """What the state says of the account ``name`` of margin.yaml."""
+    return Known(pinned_account(connection, name), oldest_transaction(connection, name))
+
+
+def prove_account(known: Known, reader: StripeReader) -> Account | None:
+    """What the key says of its account, where it may. Raises SourceError ``wrong_account`` when that is another one."""
     name, livemode = reader.account.name, not reader.account.test_mode
-    with store.read() as connection:
-        pinned = pinned_account(connection, name)
-        witness = oldest_transaction(connection, name)
+    pinned, witness = known
     if pinned is not None and pinned.livemode != livemode:
         mode = "live" if pinned.livemode else "test"
         raise SourceError(
@@ -73,7 +85,7 @@ def prove_account(store: Store, reader: StripeReader) -> tuple[PinnedAccount | N
             )
     elif witness is not None:
         _ask_witness(reader, witness)
-    return pinned, found
+    return found
 
 
 def _ask_witness(reader: StripeReader, transaction: str) -> None:

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from exporter.clock import Clock, SystemClock, iso
 from exporter.config import AccountSettings, load_settings
 from exporter.errors import ConfigError, MarginError, StateError
 from exporter.margin.ledger import ledger_source
 from exporter.money import major
-from exporter.revenue.account import prove_account
-from exporter.revenue.activity import compare
+from exporter.revenue.account import Known, known_account, prove_account
+from exporter.revenue.activity import Activities, compare
 from exporter.revenue.client import StripeReader
 from exporter.revenue.ledger import OVERLAP
 from exporter.revenue.reports import NotYet, Reports
-from exporter.store.database import Store
+from exporter.store.reading import reading
 from exporter.store.reconciliation import Activity, Line, activity
 from exporter.store.sources import statuses
 
@@ -64,12 +66,9 @@ def reconcile(
     if not accounts:
         known = ", ".join(account.name for account in settings.accounts) or "none"
         raise ConfigError(f'--account: there is no account "{wanted.account}"; margin.yaml has {known}')
-    store = Store(settings.state_database_url.reveal(), only_read=True)
-    try:
-        store.expect_prepared()
-        found = [_compared(store, account, start, end, clock) for account in accounts]
-    finally:
-        store.close()
+    with reading(settings.state_database_url.reveal()) as connection:
+        ledgers = [_ledger(connection, account, start, end) for account in accounts]
+    found = [_compared(ledger, start, end, clock) for ledger in ledgers]
     print("\n".join(_FORMS[wanted.format](found)))  # noqa: T201
     return AGREE if all(line.matches for one in found for line in one.lines) else DIFFER
 
@@ -97,12 +96,19 @@ def _midnight(day: date) -> int:
     return int(datetime.combine(day, time(), UTC).timestamp())
 
 
-def _compared(store: Store, account: AccountSettings, start: int, end: int, clock: Clock) -> Compared:
+@dataclass(frozen=True)
+class _Ledger:
+    """What the state has of one account."""
+
+    account: AccountSettings
+    known: Known
+    activity: Activities
+
+
+def _ledger(connection: Connection, account: AccountSettings, start: int, end: int) -> _Ledger:
     if account.ledger_since is not None and _midnight(account.ledger_since) > start:
         raise ConfigError(f"account {account.name}: its ledger begins at {account.ledger_since} (ledger_since)")
-    with store.read() as connection:
-        status = statuses(connection).get(ledger_source(account.name))
-        ours = activity(connection, account.name, start, end)
+    status = statuses(connection).get(ledger_source(account.name))
     if status is None or status.complete_at is None or status.data_at is None:
         raise StateError(
             f"account {account.name}: its ledger has not been read whole yet; let margin-exporter serve run"
@@ -112,17 +118,23 @@ def _compared(store: Store, account: AccountSettings, start: int, end: int, cloc
             f"account {account.name}: its ledger is of {iso(status.data_at)}; it must have been read after "
             f"{iso(end + OVERLAP)} to be compared"
         )
+    known = known_account(connection, account.name)
+    return _Ledger(account, known, activity(connection, account.name, start, end))
+
+
+def _compared(ledger: _Ledger, start: int, end: int, clock: Clock) -> Compared:
+    account = ledger.account
     reader = StripeReader(account, clock)
     reports = Reports(reader, waiting=_waiting(account.name))
     try:
-        prove_account(store, reader)
+        prove_account(ledger.known, reader)
         stripe = reports.read(reports.order(start, end))
     except NotYet as error:
         raise MarginError(f"account {account.name}: {error}, and {iso(end)} is wanted; try again later") from None
     finally:
         reader.stop()
         _say("")
-    return Compared(account.name, start, end, compare(stripe, ours))
+    return Compared(account.name, start, end, compare(stripe, ledger.activity))
 
 
 # --- progress -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, Operationa
 
 from exporter.errors import LeaseLost, StateError
 from exporter.store import schema
-from exporter.store.migrations import migrate, schema_version
+from exporter.store.migrations import migrate
 
 WRITER = "writer"
 
@@ -36,14 +36,12 @@ class Store:
     ``read()`` is one consistent view. Both may be used from any thread.
     """
 
-    def __init__(self, url: str, *, only_read: bool = False) -> None:
+    def __init__(self, url: str) -> None:
         """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``).
 
-        ``only_read`` is for commands beside a running exporter: nothing is created or written, nor locked.
-        Raises StateError when another process has the SQLite file, or there is none to be read.
+        Raises StateError when another process has the SQLite file, or the schema is newer than this program.
         """
         self.url: URL = make_url(url)
-        self._only_read = only_read
         self.epoch: int | None = None
         self.idle_limit = IDLE_LIMIT
         self._lock = threading.RLock()
@@ -61,18 +59,17 @@ class Store:
             raise StateError(
                 "state: an in-memory SQLite database is lost at exit; give a file, such as sqlite:///margin.db"
             )
-        if self._only_read:
-            if not Path(path).is_file():
-                raise StateError(f"state: there is no {path}; margin-exporter serve makes it")
-        else:
-            self._make_file(path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # Money is private: the file is ours alone before SQLite writes a byte (WAL and SHM files inherit the mode).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.chmod(path, 0o600)
+        self._process_lock = _lock_file(f"{path}.lock", path)
         engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False})
 
         @event.listens_for(engine, "connect")
         def _configure(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's implicit one comes too late
-            only = ("query_only=ON",) if self._only_read else ("journal_mode=WAL", "synchronous=NORMAL")
-            for pragma in (*only, "foreign_keys=ON", "cache_size=-4096"):
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-4096"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @event.listens_for(engine, "begin")
@@ -81,13 +78,6 @@ class Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
         return engine
-
-    def _make_file(self, path: str) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Money is private: the file is ours alone before SQLite writes a byte (WAL and SHM files inherit the mode).
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        os.chmod(path, 0o600)
-        self._process_lock = _lock_file(f"{path}.lock", path)
 
     def _open_postgresql(self) -> Engine:
         return create_engine(
@@ -108,20 +98,6 @@ class Store:
                 migrate(connection)
         except AWAY as error:
             raise StateError(f"state {self.url.render_as_string(hide_password=True)}: {away(error)}") from None
-
-    def expect_prepared(self) -> None:
-        """Raise StateError unless the tables are there and of this program's version: for ``only_read``."""
-        try:
-            with self.engine.connect() as connection:
-                found = schema_version(connection)
-        except AWAY as error:
-            raise StateError(f"state {self.url.render_as_string(hide_password=True)}: {away(error)}") from None
-        if found != schema.SCHEMA_VERSION:
-            said = "empty" if found is None else f"of version {found}"
-            raise StateError(
-                f"state: it is {said}, this margin-exporter needs version {schema.SCHEMA_VERSION}; "
-                "start margin-exporter serve of the same version once, which makes or migrates it"
-            )
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

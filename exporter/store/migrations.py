@@ -52,14 +52,6 @@ STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}
 _ADVISORY_LOCK = 7263534  # any constant: serialises migrations of several processes on one PostgreSQL
 
 
-def schema_version(connection: Connection) -> int | None:
-    """Version of the state's tables; None where there are none."""
-    if not connection.dialect.has_table(connection, schema.meta.name):
-        return None
-    query = select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")
-    return int(connection.execute(query).scalar_one())
-
-
 def migrate(connection: Connection) -> None:
     """Create the tables of an empty state, or run the steps that are missing.
 
@@ -67,11 +59,13 @@ def migrate(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-    found = schema_version(connection)
-    if found is None:
+    if not connection.dialect.has_table(connection, schema.meta.name):
         schema.metadata.create_all(connection)
         connection.execute(insert(schema.meta).values(key="schema_version", value=str(schema.SCHEMA_VERSION)))
         return
+    found = int(
+        connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")).scalar_one()
+    )
     if found > schema.SCHEMA_VERSION:
         raise StateError(
             f"state: its schema is version {found}, this margin-exporter knows up to {schema.SCHEMA_VERSION}; "
