@@ -16,7 +16,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 bench: $(STAMP)
-	@for one in scrape stripe_read ledger_poll usage_rollup memory demo_start; do \
+	@for one in scrape stripe_read ledger_poll usage_rollup webhook memory demo_start; do \
 	  $(BIN)/python -m benchmarks.$$one || exit 1; done
 
 lint: $(STAMP)

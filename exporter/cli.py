@@ -31,6 +31,7 @@ Revenue from Stripe minus the cost of AI providers, live and to the cent, as Pro
 ENVIRONMENT = """\
 environment:
   STRIPE_API_KEY, STRIPE_API_KEY_FILE   a restricted key (rk_…) with read permissions only, or a file that holds it
+  STRIPE_WEBHOOK_SECRET (or …_FILE)     the signing secret (whsec_…) of the webhook endpoint, if there is one
   USAGE_DATABASE_URL                    the database of your usage log, such as postgresql://reader@db/app
   STATE_DATABASE_URL                    the exporter's own state (default sqlite:///margin.db)
 Every flag has a variable: --web.listen-address is MARGIN_EXPORTER_WEB_LISTEN_ADDRESS. Flags win over variables.
@@ -88,6 +89,18 @@ def _web_flags(parser: argparse.ArgumentParser) -> None:
     _switch(parser, "--web.enable-lifecycle", "allow POST /-/reload (SIGHUP always reloads)")
 
 
+def _webhook_flags(parser: argparse.ArgumentParser) -> None:
+    variable = os.environ.get(variable_of("--webhook.listen-address"))
+    parser.add_argument(
+        "--webhook.listen-address",
+        action="append",
+        metavar="HOST:PORT",
+        help="also listen here for Stripe's webhooks (POST /webhooks/stripe), apart from /metrics because Stripe comes "
+        f"from the internet; may be repeated [{variable or 'none'}]",
+    )
+    _flag(parser, "--webhook.config.file", "TLS of the webhook listener (exporter-toolkit's format)", "")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="margin-exporter", description=DESCRIPTION, epilog=ENVIRONMENT, formatter_class=_Help, allow_abbrev=False
@@ -114,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _file_flags(serve)
     _web_flags(serve)
+    _webhook_flags(serve)
     _log_flags(serve)
 
     check = command(
@@ -238,7 +252,15 @@ def web_options(chosen: dict[str, object]) -> WebOptions:
     given = chosen["web.listen_address"]
     variable = os.environ.get(variable_of("--web.listen-address"), "127.0.0.1:10110")
     addresses = [str(address) for address in given] if isinstance(given, list) else variable.split(",")
-    return WebOptions(addresses, _path(chosen["web.config.file"]), bool(chosen["web.enable_lifecycle"]))
+    hooks = chosen.get("webhook.listen_address")
+    variable = os.environ.get(variable_of("--webhook.listen-address"), "")
+    return WebOptions(
+        addresses,
+        _path(chosen["web.config.file"]),
+        bool(chosen["web.enable_lifecycle"]),
+        [str(hook) for hook in hooks] if isinstance(hooks, list) else [hook for hook in variable.split(",") if hook],
+        _path(chosen.get("webhook.config.file")),
+    )
 
 
 def _path(value: object) -> Path | None:

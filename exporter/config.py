@@ -19,7 +19,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, mode
 from exporter import yamldoc
 from exporter.databaseurl import DatabaseUrl, read_address, state_address
 from exporter.fx import Fx, FxRate
-from exporter.secret import Secret, SecretReference, Surroundings, surroundings
+from exporter.secret import Secret, SecretReference, Surroundings, secret_reference, surroundings
 from exporter.usagelog import UsageSettings
 from exporter.values import Currency, Day, Duration, Factor, Name, Pace, ZoneName, base_address
 from exporter.yamldoc import Document, raise_mistakes
@@ -59,6 +59,16 @@ def _api_base(value: object, info: ValidationInfo[Any]) -> str:
         raise ValueError(f"{said}{error}") from None
 
 
+def _webhook_secret(value: object, info: ValidationInfo[Any]) -> Secret | None:
+    if value is not None:
+        return secret_reference(value, info)
+    try:
+        text = surroundings(info).variable("STRIPE_WEBHOOK_SECRET")
+    except ValueError as error:
+        raise ValueError(f"STRIPE_WEBHOOK_SECRET: {error}") from None
+    return None if text is None else Secret(text)
+
+
 def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
     if value is not None:
         return state_address(read_address(value, info))
@@ -70,6 +80,13 @@ def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
 
 StateAddress = Annotated[DatabaseUrl, PlainValidator(_state), WithJsonSchema({"type": "string"})]
 ApiBase = Annotated[str, PlainValidator(_api_base), WithJsonSchema({"type": "string", "format": "uri"})]
+
+
+WebhookSecret = Annotated[
+    Secret | None,
+    PlainValidator(_webhook_secret),
+    WithJsonSchema({"type": "string", "pattern": "^(env|file):.+$", "description": "env:NAME or file:/path"}),
+]
 
 
 class AccountSettings(Document):
@@ -87,6 +104,7 @@ class AccountSettings(Document):
     ledger_since: Day | None = None
     expand_source: bool = True
     reconciliation: Literal["daily", "off"] = "daily"
+    webhook_secret: WebhookSecret = Field(default=None, validate_default=True)
 
     @property
     def test_mode(self) -> bool:
@@ -124,6 +142,11 @@ class AccountSettings(Document):
             mistakes.append((("api_base",), text))
         elif self.test_mode and not self.allow_test_mode:
             mistakes.append((("api_key",), "this is a test-mode key, and allow_test_mode is false; give the live key"))
+        signing = self.webhook_secret.reveal() if self.webhook_secret is not None else "whsec_"
+        if signing.startswith(("sk_", "rk_", "pk_")):
+            mistakes.append((("webhook_secret",), "this is a key; give the endpoint's signing secret (whsec_…)"))
+        elif not signing.isascii() or not signing.isprintable() or " " in signing or '"' in signing or "'" in signing:
+            mistakes.append((("webhook_secret",), "the secret holds spaces or quotes; give the secret alone"))
         raise_mistakes(mistakes)
         return self
 
@@ -178,6 +201,11 @@ class MarginFile(Document):
         mistakes: list[tuple[Place, str]] = []
         mistakes += _twice("accounts", [a.name for a in self.accounts])
         mistakes += _twice("usage", [u.name for u in self.usage])
+        signing = [account.webhook_secret for account in _own_secrets(self.accounts)]
+        for i, secret in enumerate(signing):
+            if secret is not None and secret in signing[:i]:
+                text = "another account has the same webhook_secret; give each that of its own endpoint at Stripe"
+                mistakes.append((("accounts", i, "webhook_secret"), text))
         if len(self.accounts) > 1:
             mistakes += _absent("accounts", "api_key", self.accounts)
         if len(self.usage) > 1:
@@ -200,6 +228,16 @@ class MarginFile(Document):
                     mistakes.append((("fx", currency, i, "from"), text))
         raise_mistakes(mistakes)
         return self
+
+
+def _own_secrets(accounts: tuple[AccountSettings, ...]) -> tuple[AccountSettings, ...]:
+    """With several accounts the variable STRIPE_WEBHOOK_SECRET is nobody's unless an account names it."""
+    if len(accounts) < 2:
+        return accounts
+    return tuple(
+        account if "webhook_secret" in account.model_fields_set else account.model_copy(update={"webhook_secret": None})
+        for account in accounts
+    )
 
 
 def _twice(section: str, names: Sequence[str]) -> list[tuple[Place, str]]:
@@ -249,7 +287,7 @@ def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
     else:
         file = yamldoc.load(path, MarginFile, around)
     return Settings(
-        accounts=file.accounts,
+        accounts=_own_secrets(file.accounts),
         usage=file.usage,
         reporting_currency=file.reporting_currency,
         business_time_zone=file.business_time_zone,

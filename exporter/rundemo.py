@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,9 +16,11 @@ from exporter.clock import SystemClock
 from exporter.demo.business import STEPS, Business, start_business
 from exporter.demo.files import write_demo_files
 from exporter.demo.slate import clean_slate
+from exporter.demo.webhooks import SECRET
 from exporter.serve.configuration import Configuration
 from exporter.serve.progress import show_progress
 from exporter.serve.run import Service, WebOptions, run_until_signal
+from exporter.serve.webhook import PATH
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,17 @@ def run_demo(options: DemoOptions, web: WebOptions) -> int:
             "STRIPE_API_BASE": business.stripe_url,
             "USAGE_DATABASE_URL": business.usage_url,
             "STATE_DATABASE_URL": state_url,
+            "STRIPE_WEBHOOK_SECRET": SECRET,
         }
+        web = replace(web, webhook_addresses=["127.0.0.1:0"])
         service = Service(Configuration(margin, prices, environment, SystemClock()), web)
-        return run_until_signal(service, started=lambda: _greet(service, began))
+
+        def started() -> None:
+            if service.webhooks is not None:
+                business.send_webhooks(service.webhooks.urls[0].rstrip("/") + PATH)
+            _greet(service, began)
+
+        return run_until_signal(service, started=started)
 
 
 def _start(seed: int, usage_url: str) -> Business:

@@ -98,7 +98,8 @@ def surroundings(info: ValidationInfo[Any]) -> Surroundings:
     return info.context if isinstance(info.context, Surroundings) else Surroundings({})
 
 
-def _secret(value: object, info: ValidationInfo[Any]) -> Secret:
+def secret_reference(value: object, info: ValidationInfo[Any]) -> Secret:
+    """``env:NAME`` or ``file:/path`` → the secret there. Raises ValueError in words for people."""
     if isinstance(value, Secret):
         return value
     text = surroundings(info).refer(value) if isinstance(value, str) else None
@@ -111,7 +112,7 @@ def _secret(value: object, info: ValidationInfo[Any]) -> Secret:
 
 SecretReference = Annotated[
     Secret,
-    PlainValidator(_secret),
+    PlainValidator(secret_reference),
     WithJsonSchema({"type": "string", "pattern": "^(env|file):.+$", "description": "env:NAME or file:/path"}),
 ]
 """``env:NAME`` or ``file:/path`` in the file, a ``Secret`` in Python; a literal secret is refused."""

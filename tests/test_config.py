@@ -663,3 +663,51 @@ def test_rules_of_mrr_are_hashable_and_frozen() -> None:
     assert MrrRules(day_factor=Fraction(30)) != MrrRules()
     with pytest.raises(ValidationError):
         MrrRules().day_factor = Fraction(1)  # type: ignore[misc]
+
+
+# --- webhook secrets ---
+
+HOOK = "whsec_canary0hook"
+
+
+def test_a_webhook_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    assert load_settings(None, ENV).accounts[0].webhook_secret is None
+    assert load_settings(None, {**ENV, "STRIPE_WEBHOOK_SECRET": HOOK}).accounts[0].webhook_secret == Secret(HOOK)
+    (tmp_path / "hook").write_text(f"{HOOK}\n")
+    found = load_settings(None, {**ENV, "STRIPE_WEBHOOK_SECRET_FILE": str(tmp_path / "hook")})
+    assert found.accounts[0].webhook_secret == Secret(HOOK)
+    assert "canary" not in repr(found)
+    margin = tmp_path / "margin.yaml"
+    margin.write_text("accounts: [{name: a, webhook_secret: 'file:hook'}]\n")
+    assert load_settings(margin, ENV).accounts[0].webhook_secret == Secret(HOOK)
+
+
+def test_with_several_accounts_the_variable_is_only_whose_names_it(tmp_path: Path) -> None:
+    margin = tmp_path / "margin.yaml"
+    two = "accounts:\n  - {{name: a, api_key: env:STRIPE_API_KEY{}}}\n  - {{name: b, api_key: env:STRIPE_API_KEY{}}}\n"
+    env = {**ENV, "STRIPE_WEBHOOK_SECRET": HOOK}
+    named = ", webhook_secret: env:STRIPE_WEBHOOK_SECRET"
+    margin.write_text(two.format("", ""))
+    assert [a.webhook_secret for a in load_settings(margin, env).accounts] == [None, None]
+    margin.write_text(two.format(named, ""))
+    assert [a.webhook_secret for a in load_settings(margin, env).accounts] == [Secret(HOOK), None]
+    margin.write_text(two.format(named, named))
+    with pytest.raises(ConfigError, match=r":3:.*another account has the same webhook_secret") as caught:
+        load_settings(margin, env)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"STRIPE_WEBHOOK_SECRET": "rk_live_canary"}, "this is a key; give the endpoint's signing secret"),
+        ({"STRIPE_WEBHOOK_SECRET": '"whsec_canary"'}, "the secret holds spaces or quotes"),
+        ({"STRIPE_WEBHOOK_SECRET": "a", "STRIPE_WEBHOOK_SECRET_FILE": "b"}, "both STRIPE_WEBHOOK_SECRET and"),
+        ({"STRIPE_WEBHOOK_SECRET_FILE": "/nowhere"}, "/nowhere cannot be read"),
+    ],
+)
+def test_mistakes_in_a_webhook_secret(env: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {**ENV, **env})
+    assert said in str(caught.value)
+    assert "canary" not in str(caught.value)

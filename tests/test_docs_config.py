@@ -136,6 +136,7 @@ def settings(example: str, tmp_path: Path) -> Settings:
     (tmp_path / "stripe_eu").write_text("rk_live_example\n")
     env = {
         "STRIPE_API_KEY": "rk_live_example",
+        "STRIPE_WEBHOOK_SECRET": "whsec_example",
         "USAGE_DATABASE_URL": "postgresql://reader@db.example/app",
         "STATE_DATABASE_URL": "sqlite:////var/lib/margin/state.db",
     }

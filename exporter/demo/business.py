@@ -21,6 +21,7 @@ from exporter.demo.live import Live, running_live
 from exporter.demo.scenario import history_and_spans
 from exporter.demo.server import running
 from exporter.demo.usage import usage_rows
+from exporter.demo.webhooks import Endpoint
 from exporter.demo.world import DEMO_KEY, World
 from exporter.errors import MarginError
 
@@ -39,6 +40,10 @@ class Business:
     process: BaseProcess
     pipe: Connection
     """Held open: the process ends by itself when this end is gone, however that came about."""
+
+    def send_webhooks(self, url: str) -> None:
+        """From now on post each event of the account to ``url``, signed with the demo's secret."""
+        self.pipe.send(url)
 
     def close(self) -> None:
         """End the process at once; nothing in it is worth keeping."""
@@ -100,6 +105,9 @@ def _run(parent: Connection, seed: int, usage_url: str) -> None:
     with running(world) as address, running_live(live, time.time):
         parent.send((address, now))
         try:
-            parent.recv()  # nothing ever comes: the pipe breaks when the parent is gone, however it went
+            while True:  # the pipe breaks when the parent is gone, however it went
+                endpoint = Endpoint(world, parent.recv())
+                endpoint.start()
+                world.listeners.append(endpoint.announce)
         except EOFError:
             os._exit(0)

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,8 @@ class World:
         """(endpoint, status) → how often it was answered so."""
         self.versions: Counter[str] = Counter()
         self.desk = ReportDesk()
+        self.listeners: list[Callable[[facts.Event], None]] = []
+        """Told of every event as it is listed: webhook endpoints."""
         self.paid_out_by = dict(history.paid_out_by)
         payments = [payment for invoice in history.invoices if (payment := payment_of(invoice)) is not None]
         self.collections: dict[str, Collection[Any]] = {
@@ -248,6 +250,9 @@ class World:
             self._list_payment(fact)
         if isinstance(fact, Transaction):
             self._book(fact)
+        if isinstance(fact, facts.Event):
+            for listener in self.listeners:
+                listener(fact)
 
     def _book(self, transaction: Transaction) -> None:
         self._net[transaction.currency] += transaction.net

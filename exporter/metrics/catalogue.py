@@ -232,6 +232,16 @@ counter margin_stripe_requests_total{account,endpoint,code}
 gauge margin_stripe_read_allocation_used_ratio{account}
     Requests of the last 30 days / Stripe's read allocation (10,000, or 500 for each transaction if that is more).
 
+# Webhooks
+What Stripe tells by itself, where a webhook listener is configured. It is only ever a reason to poll.
+
+counter margin_webhook_events_total{account,result}
+    Deliveries, by what came of them: accepted, duplicate, ignored (a type that changes no figure, or the other mode),
+    malformed, bad_signature, stale, too_large, rate_limited. Without a right signature the account is unknown.
+
+gauge margin_webhook_last_event_timestamp_seconds{account}
+    Time of the last delivery that was signed by this account's secret.
+
 # The exporter
 The process itself.
 

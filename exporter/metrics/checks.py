@@ -1,4 +1,4 @@
-"""Samples of the checks against Stripe's own books: the ledger's drift and heals, and the daily reconciliation."""
+"""Samples of the checks against Stripe's own books (drift, heals, daily reconciliation), and of webhooks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from exporter.margin.standing import Standing
 from exporter.metrics.catalogue import Sample
 from exporter.money import major
 from exporter.store.reconciliation import Heals
+
+AUTHENTIC = ("accepted", "duplicate", "ignored")
+"""Results of deliveries that are known to come from Stripe."""
 
 
 def check_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
@@ -36,3 +39,14 @@ def check_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
             difference = major(line.ours.net - line.stripe.net, line.currency)
             labels = (account, line.currency, line.category)
             yield Sample("margin_reconciliation_difference_amount", labels, float(difference))
+
+
+def webhook_samples(standing: Standing) -> Iterator[Sample]:
+    """Deliveries of all replicas' listeners."""
+    last: dict[str, float] = {}
+    for count in standing.webhooks:
+        yield Sample("margin_webhook_events_total", (count.account, count.result), float(count.events))
+        if count.result in AUTHENTIC:
+            last[count.account] = max(last.get(count.account, 0.0), count.last_at)
+    for account, at in last.items():
+        yield Sample("margin_webhook_last_event_timestamp_seconds", (account,), at)

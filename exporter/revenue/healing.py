@@ -53,7 +53,7 @@ def heal(store: Store, reader: StripeReader, source: str, ledger: LedgerPoll) ->
         allowance = allowance_of(connection, account, now)
         rows = row_counts(connection).get(account, 0)
     said = ", ".join(f"{major(drift, currency)} {currency}" for currency, drift in drifts.items())
-    left = allowance.allowed - allowance.reads
+    left = allowance.left
     if pages > left // 2:
         log.warning(
             "ledger not read again account=%s drift=%s reach=%s: it takes %d reads, and %d of the allowance are left",

@@ -73,6 +73,8 @@ def _stripe(account: AccountSettings) -> Iterator[tuple[str, str]]:
     yield "ok", f"{name}: {'test' if account.test_mode else 'live'} mode, {account.api_base}"
     if not account.restricted:
         yield "warn", f"{name}: this is not a restricted key (rk_…); one that only reads cannot move money"
+    if account.webhook_secret is not None:
+        yield "ok", f"{name}: has the signing secret of a webhook endpoint"
     reader = StripeReader(account, SystemClock())
     for endpoint, parameters, purpose in (*STRIPE_READS, *(REPORT_READS if account.reconciles else ())):
         try:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,8 +21,11 @@ from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
 from exporter.revenue.reconciliation import Reconciliation
 from exporter.serve.configuration import Configuration, Loaded
+from exporter.serve.deliveries import Deliveries
+from exporter.serve.news import News, WakeRates
 from exporter.serve.scheduler import Scheduler
 from exporter.serve.snapshots import REFRESH, Snapshots
+from exporter.serve.waking import Waker
 from exporter.store.audit import record
 from exporter.store.database import Store, away
 from exporter.store.lease import TTL, Lease
@@ -31,6 +35,9 @@ log = logging.getLogger("exporter.serve")
 SHARED = 1.0
 """Seconds after a poll in which others that end share its snapshot."""
 
+EXCHANGE = 1.0
+"""Seconds between two looks at what webhooks have left for this process, and writings of what this one has heard."""
+
 RELEASE_TIME = 1.0
 """Seconds that giving the lease back may take at the end: a write under way, or a state that is gone, may block it."""
 
@@ -38,12 +45,13 @@ RELEASE_TIME = 1.0
 @dataclass(frozen=True)
 class Job:
     """One source's read: ``poll`` is one turn, ``interval`` the seconds between two as in force now, ``stop`` ends
-    a turn that is under way."""
+    a turn that is under way. ``news`` is another value after a turn that has changed what is stored."""
 
     name: str
     interval: Callable[[], float]
     poll: Callable[[], None]
     stop: Callable[[], None]
+    news: Callable[[], object] = lambda: None
 
 
 class Exporter:
@@ -72,6 +80,9 @@ class Exporter:
         self._stopping = threading.Event()
         self._reloading = threading.Lock()
         self._accounts: list[StripeSource] = []
+        self._waker = Waker(self._plan, WakeRates(store, clock, lambda: configuration.current.settings.accounts))
+        self._wakes: SimpleQueue[str | None] = SimpleQueue()  # the listener's thread must not wait for a plan
+        self.deliveries = Deliveries(store, clock, self._wakes.put, self._test_mode)
         self._jobs = self._make_jobs(configuration.current)
 
     def _make_jobs(self, loaded: Loaded) -> list[Job]:
@@ -81,7 +92,7 @@ class Exporter:
             reader = self._reader(account, self._clock)
             stripe = StripeSource(self.store, account, loaded.settings.mrr, self._clock, reader=reader)
             self._accounts.append(stripe)
-            jobs += _stripe_jobs(stripe)
+            jobs += _stripe_jobs(stripe, News(self.store, account.name))
             if account.reconciles:
                 check = Reconciliation(self.store, account, self._clock, reader)
                 jobs.append(_check_job(check))
@@ -114,6 +125,7 @@ class Exporter:
         elif self.writer and not writer:
             log.warning("another process has taken the writer's lease over; this one serves what it writes")
         became, self.writer = writer and not self.writer, writer
+        self.deliveries.writer = writer
         if became and self._scheduler is not None:
             for job in self._jobs:
                 self._scheduler.now(job.name)
@@ -153,19 +165,23 @@ class Exporter:
             with self.store.tenure():
                 job.poll()
         except LeaseLost:
-            self.writer = False
+            self.writer = self.deliveries.writer = False
             raise
 
     def start(self) -> None:
         """Begin to poll, at once and then on time."""
         self.keep_lease()
-        scheduler = Scheduler(threads=len(self._jobs) + 4)
+        scheduler = Scheduler(threads=len(self._jobs) + 5)
         self._scheduler = scheduler
+        self.deliveries.load()
+        self.deliveries.soon = lambda: scheduler.soon("deliveries", 0.05)
+        scheduler.every("deliveries", EXCHANGE, self.deliveries.exchange)
         scheduler.every("lease", self._lease.ttl / 3, self.keep_lease)
         scheduler.every("snapshot", REFRESH, self.let_time_pass)
         scheduler.every("choice", REFRESH, self.choose)
         self._schedule(scheduler)
         scheduler.start()
+        threading.Thread(target=self._wake, name="wakes", daemon=True).start()
 
     def _schedule(self, scheduler: Scheduler) -> None:
         for job in self._jobs:
@@ -176,17 +192,40 @@ class Exporter:
 
         def turn() -> None:
             nonlocal interval
+            woken = self._waker.began(job.name)
+            news = False
             try:
+                before = job.news() if woken else None
                 self._poll(job)
+                news = woken and job.news() != before
             finally:
-                scheduler.soon("snapshot", SHARED)
+                self._waker.ended(job.name, news)
+                if not news:
+                    scheduler.soon("snapshot", SHARED)
                 scheduler.soon("choice", SHARED)
+            if news:
+                self.refresh()  # somebody waits for it
             if job.interval() != interval:
                 interval = job.interval()
                 scheduler.pace(job.name, interval)
                 log.info("interval changed source=%s seconds=%.0f", job.name, interval)
 
         return turn
+
+    def _wake(self) -> None:
+        while (source := self._wakes.get()) is not None:
+            try:
+                self._waker.wake(source)
+            except Exception:
+                log.exception("source not woken source=%s; it is polled at its ordinary turn", source)
+
+    def _plan(self, source: str, seconds: float) -> None:
+        if self._scheduler is not None and not self._stopping.is_set():
+            self._scheduler.soon(source, seconds)
+
+    def _test_mode(self, account: str) -> bool:
+        accounts = self.configuration.current.settings.accounts
+        return any(one.test_mode for one in accounts if one.name == account)
 
     def reload(self) -> None:
         """Read the configuration again and go on with it; raises MarginError, and changes nothing, if it is wrong."""
@@ -216,6 +255,7 @@ class Exporter:
     def stop(self) -> None:
         """Stop polling and give the lease back. A read under way is left: what it has not committed is read again."""
         self._stopping.set()
+        self._wakes.put(None)
         for job in self._jobs:
             job.stop()
         if self._scheduler is not None:
@@ -233,13 +273,13 @@ class Exporter:
             log.warning("lease not given back; it expires by itself in %.0f s: %s", self._lease.ttl, _first_line(error))
 
 
-def _stripe_jobs(stripe: StripeSource) -> list[Job]:
+def _stripe_jobs(stripe: StripeSource, news: News) -> list[Job]:
     def interval() -> float:
         return stripe.interval  # the account's read allowance may stretch it
 
     return [
-        Job(stripe.ledger, interval, stripe.poll_ledger, stripe.stop),
-        Job(stripe.subscriptions, interval, stripe.poll_subscriptions, stripe.stop),
+        Job(stripe.ledger, interval, stripe.poll_ledger, stripe.stop, news.ledger),
+        Job(stripe.subscriptions, interval, stripe.poll_subscriptions, stripe.stop, news.events),
         *(Job(source, interval, partial(stripe.poll_list, source), stripe.stop) for source in stripe.lists),
     ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
-from exporter.errors import MarginError
+from exporter.errors import ConfigError, MarginError
 from exporter.metrics.selfmetrics import SelfMetrics
 from exporter.serve.configuration import Configuration
 from exporter.serve.exporter import Exporter
@@ -23,6 +23,8 @@ from exporter.serve.http import Parts, WebApp
 from exporter.serve.page import status_page
 from exporter.serve.server import Server
 from exporter.serve.webconfig import WebConfig
+from exporter.serve.webhook import LIMITS as WEBHOOK_LIMITS
+from exporter.serve.webhook import PATH, WebhookApp
 from exporter.store.database import Store
 from exporter.store.lease import TTL
 
@@ -36,6 +38,8 @@ class WebOptions:
     addresses: Sequence[str]
     config_file: Path | None = None
     enable_lifecycle: bool = False
+    webhook_addresses: Sequence[str] = ()
+    webhook_config_file: Path | None = None
 
 
 class Service:
@@ -70,6 +74,7 @@ class Service:
             web.addresses,
             web_config,
         )
+        self.webhooks = webhook_server(self.exporter, web, self.clock) if web.webhook_addresses else None
 
     def start(self) -> None:
         """Serve and poll."""
@@ -77,6 +82,10 @@ class Service:
         for url in self.server.urls:
             log.info("serving url=%s version=%s", url, __version__)
         self.exporter.start()
+        if self.webhooks is not None:
+            self.webhooks.start()
+            for url in self.webhooks.urls:
+                log.info("listening for webhooks url=%s%s", url, PATH.lstrip("/"))
 
     def reload(self) -> None:
         """Read the configuration again; raises MarginError, and changes nothing, if it is wrong."""
@@ -90,8 +99,32 @@ class Service:
     def stop(self) -> None:
         """Stop serving and polling, and give the lease back."""
         self.exporter.stop()
+        if self.webhooks is not None:
+            self.webhooks.stop()
         self.server.stop()
         self.store.close()
+
+
+def webhook_server(exporter: Exporter, web: WebOptions, clock: Clock) -> Server:
+    """The listener for Stripe's webhooks. Raises ConfigError where it could trust nobody, or would shut Stripe out."""
+    configuration = exporter.configuration
+
+    def secrets() -> dict[str, bytes]:
+        found = {account.name: account.webhook_secret for account in configuration.current.settings.accounts}
+        return {name: secret.reveal().encode() for name, secret in found.items() if secret is not None}
+
+    if not secrets():
+        raise ConfigError(
+            "--webhook.listen-address is given, and no account has a webhook_secret: set STRIPE_WEBHOOK_SECRET (or "
+            "STRIPE_WEBHOOK_SECRET_FILE; with several accounts webhook_secret of each in margin.yaml) to the signing "
+            "secret (whsec_…) of the endpoint at Stripe"
+        )
+    web_config = WebConfig(web.webhook_config_file) if web.webhook_config_file else None
+    if web_config is not None and web_config.settings().users:
+        raise ConfigError(f"{web.webhook_config_file}: Stripe knows no password; leave basic_auth_users out")
+    deliveries = exporter.deliveries
+    app = WebhookApp(secrets, deliveries.hear, deliveries.count, clock)
+    return Server(app, web.webhook_addresses, web_config, WEBHOOK_LIMITS, name="webhooks")
 
 
 def _share_heaps() -> None:

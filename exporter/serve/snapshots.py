@@ -19,7 +19,7 @@ from exporter.margin.remembered import Remembered
 from exporter.margin.standing import Standing, read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
-from exporter.metrics.checks import check_samples
+from exporter.metrics.checks import check_samples, webhook_samples
 from exporter.metrics.exposition import Snapshot, render
 from exporter.metrics.group_samples import group_samples, payment_samples
 from exporter.metrics.health_samples import health_samples, movement_samples
@@ -97,6 +97,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples += payment_samples(view.standing)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += check_samples(view.standing, view.ledger)
+    samples += webhook_samples(view.standing)
     samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)
     return samples
 

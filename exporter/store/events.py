@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from exporter.store import schema
 
@@ -27,3 +27,11 @@ def remember_events(connection: Connection, source: str, events: Mapping[str, in
             insert(table), [{"source": source, "id": id_, "created": created} for id_, created in events.items()]
         )
     connection.execute(delete(table).where(table.c.source == source, table.c.created < forget_before))
+
+
+def seen_events(connection: Connection, prefix: str) -> tuple[int, int]:
+    """How many events are remembered by sources whose name begins so, and the time of the newest."""
+    table = schema.event_seen
+    query = select(func.count(), func.max(table.c.created)).where(table.c.source.startswith(prefix, autoescape=True))
+    count, newest = connection.execute(query).one()
+    return int(count), int(newest or 0)
