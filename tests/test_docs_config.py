@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine, inspect, text
 
 from exporter import config, usagelog
 from exporter.config import Settings, load_settings
-from exporter.cost import pricefile
+from exporter.cost import charges, plans, pricefile, pricevalues
 from exporter.cost.pricebook import load_pricebook, parse_pricebook
 from exporter.cost.pricing import UnpricedReason
 from exporter.fx import FxRate
@@ -42,9 +42,17 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("pricing.md", "prices", pricefile.Entry),
     ("pricing.md", "match", pricefile.Match),
     ("pricing.md", "model and operation", pricefile.Matcher),
-    ("pricing.md", "versions", pricefile.Version),
-    ("pricing.md", "charges", pricefile.Charge),
-    ("pricing.md", "rates", pricefile.Rate),
+    ("pricing.md", "versions", charges.Version),
+    ("pricing.md", "charges", charges.Charge),
+    ("pricing.md", "rates", charges.Rate),
+    ("pricing.md", "tiers", charges.Tiers),
+    ("pricing.md", "rates of tiers", charges.Tier),
+    ("pricing.md", "round", charges.Rounding),
+    ("pricing.md", "discounts", pricevalues.Discount),
+    ("pricing.md", "subscriptions", plans.Subscription),
+    ("pricing.md", "includes", plans.Includes),
+    ("pricing.md", "commitments", plans.Commitment),
+    ("pricing.md", "fixed_costs", plans.FixedCost),
 ]
 
 
@@ -173,6 +181,9 @@ def test_the_example_of_pricing_yaml_loads() -> None:
     (example,) = blocks("pricing.md", "yaml")
     book = parse_pricebook(example)
     assert book.provider_label("KLING_V1") == "kling"
+    models = {model for page, _, model in SECTIONS if page == "pricing.md"}
+    keys = {field.alias or key for model in models for key, field in model.model_fields.items()}
+    assert {key for key in keys if not re.search(rf"\b{key}:", example)} == set()
 
 
 @pytest.mark.filterwarnings("error")

@@ -178,6 +178,22 @@ def listed(name: str) -> str:
     return f"      - {{id: {name}, match: {{model: {{equals: m}}}}, versions: [{version('from: 2026-01-01')}]}}\n"
 
 
+UNIT = "    units: {u: [{from: 2026-01-01, price: 1, currency: usd}]}\n"
+FIXED = "  - {id: a, from: 2026-01-01, amount: 1, currency: usd, every: month}\n"
+
+
+def tiers(rates: str, over: str = "request") -> str:
+    return f"tiers: {{mode: graduated, over: {over}, rates: [{rates}]}}"
+
+
+def plan(text: str) -> str:
+    return f"    subscriptions: [{{id: a, from: 2026-01-01, amount: 1, currency: usd, {text}}}]\n"
+
+
+def pack(text: str) -> str:
+    return f"    commitments: [{{id: a, purchased: 2026-01-01, {text}, quantity: 1, paid: 1, currency: usd}}]\n"
+
+
 TWO = "give exactly one of equals, prefix, regex, any"
 VERSION = "providers.k.prices[0].versions"
 BAD = {
@@ -305,6 +321,127 @@ BAD = {
     "never reached": (
         charge("quantity: units, rates: [{price: 1, currency: usd}, {price: 2, currency: usd}]"),
         f"p.yaml:7:111: {VERSION}[0].charges[0].rates[1]: is never reached: the rate before it has no when",
+    ),
+    "neither rates nor tiers": (
+        charge("quantity: units"),
+        f"p.yaml:7:49: {VERSION}[0].charges[0]: give either rates or tiers",
+    ),
+    "rates and tiers": (
+        charge(
+            "quantity: units, rates: [{price: 1, currency: usd}],"
+            " tiers: {mode: cliff, rates: [{price: 1, currency: usd}]}"
+        ),
+        f"p.yaml:7:49: {VERSION}[0].charges[0]: give either rates or tiers",
+    ),
+    "key of a charge": (
+        charge("quantity: units, rond: {step: 1}, rates: [{price: 1, currency: usd}]"),
+        f'p.yaml:7:76: {VERSION}[0].charges[0]: unknown key "rond" (did you mean "round"?)',
+    ),
+    "steps of nothing": (
+        charge("quantity: units, round: {step: 0}, rates: [{price: 1, currency: usd}]"),
+        f"p.yaml:7:90: {VERSION}[0].charges[0].round.step: must be more than 0",
+    ),
+    "a way to round": (
+        charge("quantity: units, round: {step: 1, mode: upp}, rates: [{price: 1, currency: usd}]"),
+        f'p.yaml:7:99: {VERSION}[0].charges[0].round.mode: "upp" is not one of up, down, nearest (did you mean "up"?)',
+    ),
+    "least above most": (
+        charge("quantity: units, min: 2, max: 1, rates: [{price: 1, currency: usd}]"),
+        f"p.yaml:7:81: {VERSION}[0].charges[0].min: must not be more than max",
+    ),
+    "least amount above most": (
+        charge("quantity: units, min_amount: 2, max_amount: 1, rates: [{price: 1, currency: usd}]"),
+        f"p.yaml:7:88: {VERSION}[0].charges[0].min_amount: must not be more than max_amount",
+    ),
+    "an amount in two currencies": (
+        charge(
+            "quantity: units, max_amount: 1,"
+            " rates: [{when: {a: b}, price: 1, currency: usd}, {price: 1, currency: eur}]"
+        ),
+        f"p.yaml:7:88: {VERSION}[0].charges[0].max_amount: needs all rates to be in one unit or currency",
+    ),
+    "an amount of a month": (
+        charge("quantity: units, min_amount: 1, " + tiers("{price: 1, currency: usd}", "month")),
+        f"p.yaml:7:88: {VERSION}[0].charges[0].min_amount: is of one request; these tiers are over a month",
+    ),
+    "multiplied by itself": (
+        charge("quantity: units, per: units, rates: [{price: 1, currency: usd}]"),
+        f"p.yaml:7:81: {VERSION}[0].charges[0].per: is the quantity itself; leave it out",
+    ),
+    "tier without an end": (
+        charge("quantity: units, " + tiers("{price: 1, currency: usd}, {price: 1, currency: usd}")),
+        f"p.yaml:7:124: {VERSION}[0].charges[0].tiers.rates[0]: needs up_to",
+    ),
+    "last tier with an end": (
+        charge("quantity: units, " + tiers("{up_to: 5, price: 1, currency: usd}")),
+        f"p.yaml:7:124: {VERSION}[0].charges[0].tiers.rates[0]: the last tier holds for all above: leave its up_to out",
+    ),
+    "tiers that fall": (
+        charge(
+            "quantity: units, "
+            + tiers("{up_to: 5, price: 1, unit: u}, {up_to: 5, price: 1, unit: u}, {price: 1, unit: u}")
+        ).replace(HEAD, HEAD + UNIT),
+        f"p.yaml:8:163: {VERSION}[0].charges[0].tiers.rates[1].up_to: must be more than 5, that of the tier before it",
+    ),
+    "tiers in two currencies": (
+        charge("quantity: units, " + tiers("{up_to: 5, price: 1, currency: usd}, {price: 1, currency: eur}")),
+        f"p.yaml:7:161: {VERSION}[0].charges[0].tiers.rates[1]: is not in the unit or currency of the first tier",
+    ),
+    "undefined unit of a tier": (
+        charge("quantity: units, " + tiers("{price: 1, unit: x}")).replace(HEAD, HEAD + UNIT),
+        f'p.yaml:8:141: {VERSION}[0].charges[0].tiers.rates[0].unit: the unit "x" is not under units',
+    ),
+    "monthly tiers of one name": (
+        entry(
+            "{from: 2026-01-01, charges: ["
+            + ", ".join(["{name: c, quantity: units, " + tiers("{price: 1, currency: usd}", "month") + "}"] * 2)
+            + "]}"
+        ),
+        f'p.yaml:7:159: {VERSION}[0].charges[1].name: "c" is used twice; monthly tiers go by it',
+    ),
+    "discount above all": (
+        HEAD + "    discounts: [{from: 2026-01-01, percent: 101}]\n",
+        "p.yaml:4:45: providers.k.discounts[0].percent: must be at most 100",
+    ),
+    "discounts that overlap": (
+        HEAD + "    discounts: [{from: 2026-01-01, to: 2026-03-01, percent: 1}, {from: 2026-02-01, percent: 2}]\n",
+        "p.yaml:4:40: providers.k.discounts[0].to: overlaps the next one, which starts 2026-02-01T00:00:00Z",
+    ),
+    "an entry's discounts that overlap": (
+        entry(version("from: 2026-01-01"))
+        + "        discounts: [{from: 2026-02-01, percent: 1}, {from: 2026-01-01, percent: 2}]\n",
+        "p.yaml:8:60: providers.k.prices[0].discounts[1].from: must come after 2026-02-01T00:00:00Z, the one before it",
+    ),
+    "zone of a provider": (
+        HEAD + "    time_zone: Shanghai\n",
+        'p.yaml:4:16: providers.k.time_zone: "Shanghai" is not an IANA time zone such as Europe/Berlin '
+        '(did you mean "Asia/Shanghai"?)',
+    ),
+    "how often a plan is paid": (
+        HEAD + plan("every: monthly"),
+        'p.yaml:4:80: providers.k.subscriptions[0].every: "monthly" is not one of day, week, month, year '
+        '(did you mean "month"?)',
+    ),
+    "a plan's unit": (
+        HEAD + UNIT + plan("every: month, includes: [{unit: uu, quantity: 1}]"),
+        'p.yaml:5:105: providers.k.subscriptions[0].includes[0].unit: the unit "uu" is not under units '
+        '(did you mean "u"?)',
+    ),
+    "a pack's unit": (
+        HEAD + pack("unit: u"),
+        'p.yaml:4:56: providers.k.commitments[0].unit: the unit "u" is not under units',
+    ),
+    "a pack of nothing": (
+        HEAD + UNIT + pack("unit: u").replace("quantity: 1", "quantity: 0"),
+        "p.yaml:5:69: providers.k.commitments[0].quantity: must be more than 0",
+    ),
+    "a pack that expires before": (
+        HEAD + UNIT + pack("expires: 2026-01-01, unit: u"),
+        "p.yaml:5:59: providers.k.commitments[0].expires: must come after 2026-01-01T00:00:00Z",
+    ),
+    "two fixed costs of one id": (
+        "schema: margin-pricing/1\nproviders: {}\nfixed_costs:\n" + 2 * FIXED,
+        'p.yaml:5:10: fixed_costs[1].id: the id "a" is used twice; give each its own',
     ),
     "value of an attribute": (
         charge("quantity: units, rates: [{when: {a: [b]}, price: 1, currency: usd}]"),

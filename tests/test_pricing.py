@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.pricebook import parse_pricebook
-from exporter.cost.pricing import EXACT, Pending, Priced, Unpriced, UnpricedReason, price
+from exporter.cost.pricing import EXACT, MeterRate, Pending, Priced, Unpriced, UnpricedReason, price
 from exporter.store.usage import UsageKey
 from exporter.usagelog import Status
 
@@ -56,6 +56,19 @@ providers:
             charges: [{name: audio, quantity: duration_s, rates: [{price: "0.22", currency: usd, per_units: 3600}]}]
   free:
     bill_on: {failed: {fraction: 0, source: terms}}
+  shaped:
+    prices:
+      - id: begun
+        match: {model: {equals: begun}}
+        versions:
+          - from: 2026-01-01
+            charges:
+              - {name: m, quantity: megapixels, round: {step: 1}, rates: [{price: "0.1", currency: usd}], per: images}
+      - id: pooled
+        match: {model: {equals: pooled}}
+        versions: [{from: 2026-01-01, charges: [{name: u, quantity: units, rates: [{price: 1, unit: point}]}]}]
+    units: {point: [{from: 2026-01-01, price: "0.5", currency: usd}]}
+    commitments: [{id: pack, purchased: 2026-01-01, unit: point, quantity: 10, paid: 1, currency: usd}]
 """
 )
 
@@ -70,6 +83,10 @@ def key(provider: str, model: str = "", **fields: object) -> UsageKey:
 
 def video(*measures: str, **attributes: str) -> UsageKey:
     return key("KLING", "video-1", operation="make", measures=measures, attributes=tuple(sorted(attributes.items())))
+
+
+def begun(each: tuple[tuple[str, int, int], ...]) -> UsageKey:
+    return key("shaped", "begun", measures=("images", "megapixels"), each=each)
 
 
 HD = video("duration_s", resolution="1080p")
@@ -157,6 +174,35 @@ CASES: list[tuple[str, UsageKey, Status, int, dict[str, int], str, Priced | Unpr
         Unpriced("bad_row"),
     ),
     (
+        "each request's own quantities",
+        begun(each=(("megapixels", 2 * ONE, ONE), ("images", 3 * ONE, 1))),
+        "succeeded", 2, {"images": 6 * ONE, "megapixels": 3 * ONE}, "2026-02-01",
+        Priced((("usd", Decimal("1.2")),), "begun", Decimal(1)),
+    ),
+    (
+        "each request's quantity is not known",
+        begun(each=(("images", ONE, 1),)),
+        "succeeded", 1, {"images": ONE, "megapixels": ONE}, "2026-02-01",
+        Unpriced("not_grouped"),
+    ),
+    (
+        "its multiplier is not known",
+        begun(each=(("megapixels", ONE, ONE),)),
+        "succeeded", 1, {"images": ONE, "megapixels": ONE}, "2026-02-01",
+        Unpriced("not_grouped"),
+    ),
+    (
+        "known too coarsely",
+        begun(each=(("megapixels", 2 * ONE, 2 * ONE), ("images", ONE, 1))),
+        "succeeded", 1, {"images": ONE, "megapixels": ONE}, "2026-02-01",
+        Unpriced("not_grouped"),
+    ),
+    (
+        "what a pack pays for, without what it drew",
+        key("shaped", "pooled", measures=("units",)), "succeeded", 1, {"units": ONE}, "2026-02-01",
+        Unpriced("not_grouped"),
+    ),
+    (
         "a negative sum",
         HD, "succeeded", 1, {"duration_s": -5}, "2026-02-01",
         Unpriced("bad_row"),
@@ -175,6 +221,18 @@ def test_cases(
     expected: Priced | Unpriced | Pending,
 ) -> None:
     assert price(BOOK, usage, status, requests, measures, at(day)) == expected
+
+
+def test_metered_usage_costs_what_its_rates_say() -> None:
+    pooled = key("shaped", "pooled", measures=("units",))
+
+    def one(units: int, rate: MeterRate | Unpriced) -> Priced | Unpriced | Pending:
+        return price(BOOK, pooled, "succeeded", 1, {"units": units}, at("2026-02-01"), [rate])
+
+    rate = MeterRate((("eur", Decimal("0.1")),), (("usd", Decimal("0.5")),))
+    assert one(2 * ONE, rate) == Priced((("eur", Decimal("0.2")),), "pooled", Decimal(1), (("usd", Decimal(1)),))
+    assert one(2 * ONE, Unpriced("no_unit_price")) == Unpriced("no_unit_price")
+    assert one(-1, rate) == Unpriced("bad_row")
 
 
 def test_every_reason_has_a_case() -> None:

@@ -1,8 +1,8 @@
 """What a changed configuration means for the history that is stored.
 
 Prices, price changes inside a day, the business time zone and the meaning of statuses are taken over from the stored
-buckets alone, at once and in one transaction; only customers, users and another mapping need the usage log again, and
-the days they concern are queued.
+buckets alone, at once and in one transaction; only customers, users, another mapping and prices that are not linear
+where they were need the usage log again, and the days they concern are queued.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ def adopt(tick: Tick) -> None:
             elif not unnamed:
                 for start, end in spans(days, cuts):
                     memory.enqueue(start, end)
+        if priced and not remapped:  # what prices need to know of each request is read again where it was not asked for
+            for start, end in spans(history.lacking(connection, tick.book, cuts), cuts):
+                memory.enqueue(start, end)
         if remapped:
             if table.customer is None:
                 history.unname(connection)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import EXACT, Priced, price
+from exporter.cost.pricing import EXACT, Priced, Unpriced, price
 from exporter.errors import SourceError
 from exporter.money import COST_SCALE
 from exporter.store import schema
@@ -52,6 +52,7 @@ class Rules:
         self.status_of = status_of
         self.keys = keys
         self._labels: dict[int, tuple[str, str]] = {}
+        self._bases: dict[UsageKey, int] = {}
         self._statuses: dict[int, Status] = {}
 
     def labels(self, key_id: int) -> tuple[str, str]:
@@ -69,13 +70,19 @@ class Rules:
             found = self._statuses[key_id] = self.status_of(self.keys[key_id].status)
         return found
 
+    def base(self, key_id: int) -> int:
+        """The same number for keys that only tell requests apart by their own quantity."""
+        return self._bases.setdefault(self.keys[key_id].base, key_id)
+
     def final(self, key_id: int) -> bool:
         """Whether the status is not an open one."""
         return self.status(key_id) != "pending"
 
-    def booked(self, segments: Totals) -> BookedRows:
-        """What is to be booked for ``segments``; those that have no price are not in it."""
+    def booked(self, segments: Totals, stored: BookedRows) -> BookedRows:
+        """What is to be booked for ``segments``; those that have no price are not in it. Those that cannot be priced
+        before they are grouped in another way stay as they are ``stored``."""
         rows: BookedRows = {}
+        waiting: set[tuple[int, int]] = set()
         for (start, key_id), (requests, measures) in segments.items():
             key = self.keys[key_id]
             named = dict(zip(key.measures, measures, strict=True))
@@ -83,11 +90,16 @@ class Rules:
             if isinstance(outcome, Priced):
                 labels = self.labels(key_id)
                 for currency, amount in outcome.amounts:
-                    rows[start, key_id, currency] = Booked(*labels, _scaled(amount))
+                    rows[start, key_id, currency] = Booked(*labels, cost_of(amount))
+            elif isinstance(outcome, Unpriced) and outcome.reason == "not_grouped":
+                waiting.add((start, key_id))
+        if waiting:
+            rows.update((at, booked) for at, booked in stored.items() if at[:2] in waiting)
         return rows
 
 
-def _scaled(amount: Decimal) -> int:
+def cost_of(amount: Decimal) -> int:
+    """Major units → what is booked, × 10⁹. Raises SourceError when it outgrows the state's 64 bits."""
     cost = int(EXACT.scaleb(amount, COST_SCALE).to_integral_value(ROUND_HALF_EVEN))
     if abs(cost) >= 2**63:
         raise SourceError(
@@ -211,16 +223,19 @@ def book_usage(connection: Connection, source: str, old: Totals, new: Totals, ru
         return
     stored = load_booked(connection, source, min(at[0] for at in changed), max(at[0] for at in changed) + 1)
     stored = {at: booked for at, booked in stored.items() if at[:2] in changed}
-    wanted = rules.booked({at: new[at] for at in changed if at in new})
+    wanted = rules.booked({at: new[at] for at in changed if at in new}, stored)
     for at, booked in stored.items():
         if at not in wanted and at[:2] in new:
             wanted[at] = booked._replace(cost=0)
-    deltas: dict[Counter, int] = defaultdict(int)
+    changes: dict[tuple[int, int, str, str, str], int] = defaultdict(int)
     for at in {*stored, *wanted}:
         change = (wanted[at].cost if at in wanted else 0) - (stored[at].cost if at in stored else 0)
         provider, model, _ = wanted.get(at) or stored[at]
+        changes[at[0], rules.base(at[1]), provider, model, at[2]] += change
+    deltas: dict[Counter, int] = defaultdict(int)
+    for (_, _, provider, model, currency), change in changes.items():
         metric = "cost" if change >= 0 else "restatement_down"
-        deltas[metric, provider, model, at[2]] += abs(change)
+        deltas[metric, provider, model, currency] += abs(change)
     add_counters(connection, deltas)
     save_booked(connection, source, stored, wanted)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, delete, func, select
 
 from exporter.clock import BUCKET
-from exporter.cost.booking import Rules, book_prices, book_usage, count, load_booked
+from exporter.cost.booking import Rules, Totals, book_prices, book_usage, count, load_booked
 from exporter.cost.days import Cuts
+from exporter.cost.pricebook import PriceBook
 from exporter.store import schema
 from exporter.store.usage import UsageKey, usage_keys
 from exporter.store.usage_write import Total, key_ids, load, load_users, replace, replace_users, touch
@@ -57,6 +58,7 @@ class History:
         self.name = name
         self.keys: dict[int, UsageKey] = {}
         self._ids: dict[UsageKey, int] = {}
+        self._bases: dict[UsageKey, int] = {}
 
     def load_keys(self, connection: Connection) -> None:
         """Read the keys that are stored."""
@@ -98,8 +100,20 @@ class History:
         if reading.days:
             self._people(connection, reading, keys, cuts)
         before = {at for at in changed if at[0] + BUCKET <= known}
-        gains = (new[at][0] - (old[at][0] if at in old else 0) for at in before if at in new)
-        return Replaced(len(before), sum(gain for gain in gains if gain > 0))
+        was, now = self._by_base(old, before), self._by_base(new, before)
+        changes = {at for at in {*was, *now} if was.get(at) != now.get(at)}
+        gains = (now[at][0] - (was[at][0] if at in was else 0) for at in changes if at in now)
+        return Replaced(len(changes), sum(gain for gain in gains if gain > 0))
+
+    def _by_base(self, totals: Totals, of: set[tuple[int, int]]) -> Totals:
+        """``totals`` of the groups in ``of`` as if no row had been told apart by its own quantity: grouping rows in
+        another way changes nothing of them."""
+        found: dict[tuple[int, int], Total] = {}
+        for bucket, key_id in of:
+            if (bucket, key_id) in totals:
+                base = self._bases.setdefault(self.keys[key_id].base, key_id)
+                add_total(found, (bucket, base), totals[bucket, key_id])
+        return found
 
     def _resegment(
         self,
@@ -152,6 +166,21 @@ class History:
                 # Of a day that is read from its middle, those who were active before it remain.
                 replace_users(connection, self.name, old, users if day == start else users | old)
 
+    def lacking(self, connection: Connection, book: PriceBook, cuts: Cuts) -> set[int]:
+        """Days with usage that ``book`` needs told apart by each request's own quantity, and that is not."""
+        ids = []
+        for id_, key in self.keys.items():
+            told = {name: grid for name, _, grid in key.each}
+            if any(name not in told or grid % told[name] for name, grid in book.grids(key.base).items()):
+                ids.append(id_)
+        table = schema.usage_bucket
+        days: set[int] = set()
+        for i in range(0, len(ids), 500):
+            some = table.c.key_id.in_(ids[i : i + 500])
+            rows = connection.execute(select(table.c.bucket).where(table.c.source == self.name, some).distinct())
+            days.update(cuts.day(bucket) for bucket in rows.scalars())
+        return days
+
     def adopt(self, connection: Connection, cuts: Cuts, was: Cuts | None, rules: Rules, *, unnamed: bool) -> set[int]:
         """Re-cut the segments where ``was`` cut otherwise, re-price all of them. Returns the days that were re-cut.
 
@@ -177,7 +206,7 @@ class History:
                     self._unnamed(connection, new, [(start, stop)])
             replace(connection, schema.usage_segment, self.name, old, new)
             stored = load_booked(connection, self.name, day, end)
-            book_prices(connection, self.name, stored, rules.booked(new), cuts.day)
+            book_prices(connection, self.name, stored, rules.booked(new, stored), cuts.day)
             day = end
         return {one for one in moved if first < cuts.next_day(one) and one <= last}
 
@@ -195,7 +224,7 @@ class History:
         new = segments(load(connection, schema.usage_bucket, self.name, low, high).items(), cuts, days)
         replace(connection, schema.usage_segment, self.name, old, new)
         stored = load_booked(connection, self.name, low, high)
-        book_prices(connection, self.name, stored, rules.booked(new), lambda _start: 0)
+        book_prices(connection, self.name, stored, rules.booked(new, stored), lambda _start: 0)
         if unnamed:
             self._unnamed(connection, new, [(low, high)])
         return days
@@ -247,12 +276,16 @@ def segments(
         segment = segment_of.get(bucket)
         if segment is None:
             segment = segment_of[bucket] = cuts.segment_of(starts, bucket)
-        former = found.get((segment, key_id))
-        if former is not None:
-            requests += former[0]
-            measures = tuple(map(int.__add__, measures, former[1]))
-        found[segment, key_id] = (requests, measures)
+        add_total(found, (segment, key_id), (requests, measures))
     return found
+
+
+def add_total(into: dict[tuple[int, int], Total], at: tuple[int, int], total: Total) -> None:
+    """Add ``total`` to what is at ``at``."""
+    former = into.get(at)
+    if former is not None:
+        total = (total[0] + former[0], tuple(map(int.__add__, total[1], former[1])))
+    into[at] = total
 
 
 def spans(days: Iterable[int], cuts: Cuts) -> list[tuple[int, int]]:

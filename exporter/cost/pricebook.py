@@ -11,23 +11,18 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from math import gcd
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 from exporter import yamldoc
-from exporter.cost.pricefile import (
-    BillOn,
-    Dated,
-    Entry,
-    Matcher,
-    PriceFile,
-    Provider,
-    Rate,
-    UnitPrice,
-    Version,
-    day_epoch,
-    plain,
-)
+from exporter.cost.billing import EXACT, grid_of
+from exporter.cost.charges import Charge, Rate, Version
+from exporter.cost.plans import Commitment, FixedCost, Subscription
+from exporter.cost.pricefile import BillOn, Entry, Match, Matcher, PriceFile, Provider, UnitPrice
+from exporter.cost.pricevalues import Dated, Discount, day_epoch, plain
 from exporter.store.usage import UsageKey
 
 OTHER: Final = "_other"
@@ -49,10 +44,10 @@ class Checked(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One charge as it applies to a kind of usage: so much of ``quantity`` at ``rate``."""
+    """One charge as it applies to a kind of usage: at ``rate``, or by its tiers."""
 
-    quantity: str
-    rate: Rate
+    charge: Charge
+    rate: Rate | None
 
 
 @dataclass(frozen=True)
@@ -62,12 +57,19 @@ class PricedEntry:
     id: str
     model: Test
     operation: Test
+    when: Mapping[str, str]
     bill_on: BillOn
+    discounts: tuple[Discount, ...]
+    estimated: bool
     versions: tuple[Version, ...]
+    grids: Mapping[str, int]
+    """The quantities of which each request's own value must be known, and how finely: in steps of 10⁻⁶."""
 
     def matches(self, key: UsageKey) -> bool:
-        """Whether the entry is for this model and operation."""
-        return self.model(plain(key.model)) and self.operation(plain(key.operation))
+        """Whether the entry is for this model, operation and attributes."""
+        if not (self.model(plain(key.model)) and self.operation(plain(key.operation))):
+            return False
+        return not self.when or _holds(self.when, {name: plain(value) for name, value in key.attributes})
 
     def claims(self, key: UsageKey) -> bool:
         """Whether at least one version finds all it needs in this usage."""
@@ -77,15 +79,36 @@ class PricedEntry:
         """The version in force; None in a gap."""
         return in_force(self.versions, at)
 
+    def contracted_at(self, at: int) -> Decimal:
+        """The part of the list price that is paid at ``at``: 1 without a discount."""
+        discount = in_force(self.discounts, at)
+        return Decimal(1) if discount is None else EXACT.scaleb(100 - discount.percent, -2)
+
 
 @dataclass(frozen=True)
 class PricedProvider:
     """A provider of the book, ready to be asked."""
 
     name: str
+    zone: ZoneInfo
     bill_on: BillOn
     units: Mapping[str, tuple[UnitPrice, ...]]
     entries: tuple[PricedEntry, ...]
+    subscriptions: tuple[Subscription, ...]
+    packs: tuple[Commitment, ...]
+
+    def pooled(self, unit: str, at: int) -> bool:
+        """Whether units of this kind may be paid for in advance at ``at``: by a plan or by a pack."""
+        if any(_during(pack.purchased, pack.expires, at) for pack in self.packs if pack.unit == unit):
+            return True
+        plans = (plan for plan in self.subscriptions for included in plan.includes if included.unit == unit)
+        return any(_during(plan.from_, plan.to, at) for plan in plans)
+
+    @property
+    def metered(self) -> bool:
+        """Whether any price depends on what was used before: packs, included units, monthly tiers."""
+        tiers = (charge.monthly for e in self.entries for version in e.versions for charge in version.charges)
+        return bool(self.packs) or any(plan.includes for plan in self.subscriptions) or any(tiers)
 
     def entry_for(self, key: UsageKey) -> PricedEntry | None:
         """The first entry that claims the usage, else the first that matches it.
@@ -106,6 +129,7 @@ class PriceBook:
 
     def __init__(self, file: PriceFile, text_hash: str) -> None:
         self.text_hash = text_hash
+        self.fixed_costs: tuple[FixedCost, ...] = file.fixed_costs
         self.default_bill_on = file.defaults.bill_on
         self.providers = {name: _provider(name, provider) for name, provider in file.providers.items()}
         self._boundaries = self._find_boundaries()
@@ -127,6 +151,30 @@ class PriceBook:
         entry = provider.entry_for(key) if provider else None
         return entry.id if entry else OTHER
 
+    def estimated(self, key: UsageKey) -> bool:
+        """Whether the entry that this usage belongs to is a fallback."""
+        provider = self.provider_of(key)
+        entry = provider.entry_for(key) if provider else None
+        return entry is not None and entry.estimated
+
+    def grids(self, key: UsageKey) -> Mapping[str, int]:
+        """The quantities by whose own value in each request this usage has to be grouped, and how finely."""
+        provider = self.provider_of(key)
+        entry = provider.entry_for(key) if provider else None
+        found = entry.grids if entry else {}
+        return {name: grid for name, grid in found.items() if name in key.measures}
+
+    def grouped_by(self) -> Mapping[str, tuple[int, frozenset[str]]]:
+        """Quantity → how finely requests are told apart by it, and the providers' names and aliases that need it."""
+        found: dict[str, tuple[int, frozenset[str]]] = {}
+        for provider in self.providers.values():
+            names = frozenset(alias for alias, name in self._alias.items() if name == provider.name)
+            for entry in provider.entries:
+                for quantity, grid in entry.grids.items():
+                    former, of = found.get(quantity, (0, frozenset()))
+                    found[quantity] = (gcd(former, grid), of | names)
+        return found
+
     def boundaries(self) -> tuple[int, ...]:
         """All instants at which any price starts or ends, epoch seconds, ascending."""
         return self._boundaries
@@ -138,13 +186,15 @@ class PriceBook:
 
     def quantities(self) -> frozenset[str]:
         """The quantities that prices ask for, besides ``requests``."""
-        charges = (charge for version in self._versions() for charge in version.charges)
-        return frozenset(charge.quantity for charge in charges) - {REQUESTS}
+        charges = [charge for version in self._versions() for charge in version.charges]
+        return frozenset(name for charge in charges for name in asked(charge)) - {REQUESTS}
 
     def attributes(self) -> frozenset[str]:
         """The attributes that any ``when`` names."""
         charges = (charge for version in self._versions() for charge in version.charges)
-        return frozenset(name for charge in charges for rate in charge.rates for name in rate.when)
+        rates = frozenset(name for charge in charges for rate in charge.rates for name in rate.when)
+        entries = (entry for provider in self.providers.values() for entry in provider.entries)
+        return rates | {name for entry in entries for name in entry.when}
 
     def checked(self, at: int) -> tuple[Checked, ...]:
         """Each entry in force at ``at``, with the older of its own check and that of the units it is paid in."""
@@ -159,9 +209,10 @@ class PriceBook:
     def _find_boundaries(self) -> tuple[int, ...]:
         instants: set[int] = set()
         for dated in self._dated():
-            instants.add(dated.from_)
-            if dated.to is not None:
-                instants.add(dated.to)
+            instants.update(_span(dated.from_, dated.to))
+        for provider in self.providers.values():
+            for pack in provider.packs:
+                instants.update(_span(pack.purchased, pack.expires))
         return tuple(sorted(instants))
 
     def _versions(self) -> Iterator[Version]:
@@ -170,10 +221,14 @@ class PriceBook:
                 yield from entry.versions
 
     def _dated(self) -> Iterator[Dated]:
+        """All that changes what a call costs. A plan that includes nothing changes no call's cost."""
         yield from self._versions()
         for provider in self.providers.values():
             for prices in provider.units.values():
                 yield from prices
+            for entry in provider.entries:
+                yield from entry.discounts
+            yield from (plan for plan in provider.subscriptions if plan.includes)
 
 
 def load_pricebook(path: Path) -> PriceBook:
@@ -192,11 +247,18 @@ def parts_for(version: Version, key: UsageKey) -> tuple[Part, ...] | None:
     attributes = {name: plain(value) for name, value in key.attributes}
     parts = []
     for charge in version.charges:
-        rate = next((rate for rate in charge.rates if _holds(rate, attributes)), None)
-        if rate is None or (charge.quantity != REQUESTS and charge.quantity not in key.measures):
+        rate = next((rate for rate in charge.rates if _holds(rate.when, attributes)), None)
+        if rate is None and charge.tiers is None:
             return None
-        parts.append(Part(charge.quantity, rate))
+        if any(name != REQUESTS and name not in key.measures for name in asked(charge)):
+            return None
+        parts.append(Part(charge, rate))
     return tuple(parts)
+
+
+def asked(charge: Charge) -> tuple[str, ...]:
+    """The quantities that a charge needs."""
+    return (charge.quantity,) if charge.per is None else (charge.quantity, charge.per)
 
 
 def in_force(dated: Sequence[D], at: int) -> D | None:
@@ -207,17 +269,48 @@ def in_force(dated: Sequence[D], at: int) -> D | None:
     return None
 
 
-def _holds(rate: Rate, attributes: Mapping[str, str]) -> bool:
-    return all(attributes.get(name) == plain(value) for name, value in rate.when.items())
+def _holds(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
+    return all(attributes.get(name) == plain(value) for name, value in when.items())
+
+
+def _during(start: int, end: int | None, at: int) -> bool:
+    return start <= at and (end is None or at < end)
+
+
+def _span(start: int, end: int | None) -> tuple[int, ...]:
+    return (start,) if end is None else (start, end)
 
 
 def _provider(name: str, file: Provider) -> PricedProvider:
-    return PricedProvider(name, file.bill_on, file.units, tuple(_entry(entry) for entry in file.prices))
+    return PricedProvider(
+        name=name,
+        zone=ZoneInfo(file.time_zone),
+        bill_on=file.bill_on,
+        units=file.units,
+        entries=tuple(_entry(entry, file) for entry in file.prices),
+        subscriptions=file.subscriptions,
+        packs=file.commitments,
+    )
 
 
-def _entry(file: Entry) -> PricedEntry:
-    operation = _test(file.match.operation) if file.match.operation else _anything
-    return PricedEntry(file.id, _test(file.match.model), operation, file.bill_on, file.versions)
+def _entry(file: Entry, provider: Provider) -> PricedEntry:
+    match: Match = file.match
+    grids: dict[str, int] = {}
+    for version in file.versions:
+        for charge in version.charges:
+            for quantity in charge.each():
+                grids[quantity] = gcd(grids.get(quantity, 0), grid_of(charge, quantity))
+    return PricedEntry(
+        id=file.id,
+        model=_test(match.model),
+        operation=_test(match.operation) if match.operation else _anything,
+        when=match.when,
+        bill_on=file.bill_on,
+        discounts=provider.discounts if file.discounts is None else file.discounts,
+        estimated=file.estimated,
+        versions=file.versions,
+        grids=grids,
+    )
 
 
 def _test(matcher: Matcher) -> Test:
@@ -240,7 +333,7 @@ def _anything(text: str) -> bool:
 
 def _checked(provider: PricedProvider, version: Version, at: int) -> int | None:
     days = [version.checked]
-    for unit in {rate.unit for charge in version.charges for rate in charge.rates if rate.unit is not None}:
+    for unit in {one.unit for charge in version.charges for one in charge.prices() if one.unit is not None}:
         price = provider.unit_price_at(unit, at)
         days.append(price.checked if price else None)
     known = [day_epoch(day) for day in days if day is not None]

@@ -1,67 +1,25 @@
-"""pricing.yaml as it is written: models and their checks. ``pricebook`` makes of it what pricing asks."""
+"""pricing.yaml as it is written: models and their checks. ``pricebook`` makes of it what pricing asks.
+
+The parts have files of their own: ``charges`` (what a call costs), ``plans`` (what is paid besides), ``pricevalues``.
+"""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from exporter.clock import BUCKET, iso
-from exporter.usagelog import quantity_mistake
-from exporter.values import RESERVED, Currency, Day, Name
+from exporter.cost.charges import Version
+from exporter.cost.plans import Commitment, FixedCost, Subscription
+from exporter.cost.pricevalues import AttributeText, Dated, Discount, Id, overlaps, plain, twice
+from exporter.values import Currency, Name, ZoneName
 from exporter.yamldoc import DecimalText, Document, nearest, raise_mistakes
 from exporter.yamlread import Place
 
 BilledStatus = Literal["succeeded", "failed", "moderated", "canceled"]
 """A pending row is not billed yet and an unknown one never."""
-
-
-def _instant(value: object) -> int:
-    """``2026-01-31`` (00:00 UTC) or ``2026-01-31T06:30:00Z`` → seconds since the epoch."""
-    said = "must be a day such as 2026-01-31 (00:00 UTC) or an instant such as 2026-01-31T06:30:00Z"
-    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d([T ].+)?", value, re.ASCII):
-        raise ValueError(said)
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(said) from None
-    if len(value) == 10:
-        at = at.replace(tzinfo=UTC)
-    if at.tzinfo is None:
-        raise ValueError('needs its offset from UTC: end it with "Z"')
-    if at.year < 2000:
-        raise ValueError("lies before the year 2000")
-    epoch = at.timestamp()
-    if epoch % BUCKET:
-        raise ValueError("must lie on a quarter of an hour (00, 15, 30 or 45 minutes UTC)")
-    return int(epoch)
-
-
-Instant = Annotated[
-    int, PlainValidator(_instant), WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d([T ].+)?$"})
-]
-"""Seconds since the epoch, on a bucket's edge."""
-
-
-def _attribute(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int):
-        return str(value)
-    raise ValueError("must be text; write it in quotes")
-
-
-AttributeText = Annotated[str, BeforeValidator(_attribute), WithJsonSchema({"type": ["string", "integer", "boolean"]})]
-
-
-def _quantity(name: str) -> str:
-    if name != "requests" and (wrong := quantity_mistake(name)):
-        raise ValueError(wrong)
-    return name
 
 
 def _expression(text: str) -> str:
@@ -71,12 +29,6 @@ def _expression(text: str) -> str:
         place = "" if error.pos is None else f" at character {error.pos + 1}"
         raise ValueError(f'"{text}" is not a regular expression: {error.msg}{place}') from None
     return text
-
-
-def _entry_id(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in RESERVED:
-        raise ValueError("must be a short name of letters, digits, . - and _, such as kling-3.0")
-    return name
 
 
 class Matcher(Document):
@@ -99,21 +51,7 @@ class Match(Document):
 
     model: Matcher
     operation: Matcher | None = None
-
-
-class Dated(Document):
-    """Holds from ``from`` until ``to``; without ``to`` until the next one's ``from``."""
-
-    from_: Instant = Field(alias="from")
-    to: Instant | None = None
-    source: str | None = None
-    checked: Day | None = None
-
-    @model_validator(mode="after")
-    def _check_order(self) -> Dated:
-        if self.to is not None and self.to <= self.from_:
-            raise_mistakes([(("to",), f"must come after {iso(self.from_)}")])
-        return self
+    when: dict[str, AttributeText] = Field(default_factory=dict)
 
 
 class UnitPrice(Dated):
@@ -121,43 +59,6 @@ class UnitPrice(Dated):
 
     price: DecimalText
     currency: Currency
-
-
-class Rate(Document):
-    """``price`` per ``per_units`` of the charge's quantity, where the attributes in ``when`` are so."""
-
-    when: dict[str, AttributeText] = Field(default_factory=dict)
-    price: DecimalText
-    unit: str | None = None
-    currency: Currency | None = None
-    per_units: DecimalText = Field(default="1", gt=0, validate_default=True)
-
-    @model_validator(mode="after")
-    def _check(self) -> Rate:
-        if (self.unit is None) == (self.currency is None):
-            raise ValueError("give either unit (one of this provider's units) or currency")
-        return self
-
-
-class Charge(Document):
-    """One part of a price: a quantity, and what it costs."""
-
-    name: str = Field(min_length=1)
-    quantity: Annotated[str, AfterValidator(_quantity)]
-    rates: tuple[Rate, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Charge:
-        for i, rate in enumerate(self.rates[:-1]):
-            if not rate.when:
-                raise_mistakes([(("rates", i + 1), "is never reached: the rate before it has no when")])
-        return self
-
-
-class Version(Dated):
-    """The charges in force in a span of time; they add up."""
-
-    charges: tuple[Charge, ...] = Field(min_length=1)
 
 
 class Billing(Document):
@@ -171,11 +72,16 @@ BillOn = dict[BilledStatus, Billing]
 
 
 class Entry(Document):
-    """The prices of one model, or of several that cost the same. ``id`` is the label ``model``."""
+    """The prices of one model, or of several that cost the same. ``id`` is the label ``model``.
 
-    id: Annotated[str, AfterValidator(_entry_id)]
+    ``estimated`` marks a fallback: its prices are a guess of the operator's, and shown as that.
+    """
+
+    id: Id
     match: Match
     bill_on: BillOn = Field(default_factory=dict)
+    discounts: tuple[Discount, ...] | None = None
+    estimated: bool = False
     versions: tuple[Version, ...] = Field(min_length=1)
 
 
@@ -183,24 +89,48 @@ class Provider(Document):
     """Who sends the bill. The order of ``prices`` is their priority."""
 
     aliases: tuple[str, ...] = ()
+    time_zone: ZoneName = "UTC"
     bill_on: BillOn = Field(default_factory=dict)
+    discounts: tuple[Discount, ...] = ()
     units: dict[str, tuple[UnitPrice, ...]] = Field(default_factory=dict)
     prices: tuple[Entry, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Provider:
-        mistakes: list[tuple[Place, str]] = []
+        mistakes = overlaps(("discounts",), self.discounts)
         for name, dated in self.units.items():
-            mistakes += _overlaps(("units", name), dated)
-        seen: set[str] = set()
+            mistakes += overlaps(("units", name), dated)
         for i, entry in enumerate(self.prices):
-            if entry.id in seen:
-                mistakes.append((("prices", i, "id"), f'the id "{entry.id}" is used twice; give each its own'))
-            seen.add(entry.id)
-            mistakes += _overlaps(("prices", i, "versions"), entry.versions)
-            mistakes += _undefined_units(("prices", i), entry, self.units)
+            mistakes += overlaps(("prices", i, "versions"), entry.versions)
+            mistakes += overlaps(("prices", i, "discounts"), entry.discounts or ())
+        for place, ids in (
+            ("prices", [entry.id for entry in self.prices]),
+            ("subscriptions", [plan.id for plan in self.subscriptions]),
+            ("commitments", [pack.id for pack in self.commitments]),
+        ):
+            mistakes += twice((place,), ids)
+        for where, unit in self._units_used():
+            if unit not in self.units:
+                mistakes.append((where, f'the unit "{unit}" is not under units{nearest(unit, self.units)}'))
         raise_mistakes(mistakes)
         return self
+
+    def _units_used(self) -> Iterator[tuple[Place, str]]:
+        for i, entry in enumerate(self.prices):
+            for v, version in enumerate(entry.versions):
+                for c, charge in enumerate(version.charges):
+                    at: Place = ("prices", i, "versions", v, "charges", c)
+                    rates = (*at, "tiers", "rates") if charge.tiers else (*at, "rates")
+                    for r, price in enumerate(charge.prices()):
+                        if price.unit is not None:
+                            yield (*rates, r, "unit"), price.unit
+        for i, plan in enumerate(self.subscriptions):
+            for n, included in enumerate(plan.includes):
+                yield ("subscriptions", i, "includes", n, "unit"), included.unit
+        for i, pack in enumerate(self.commitments):
+            yield ("commitments", i, "unit"), pack.unit
 
 
 class Defaults(Document):
@@ -215,49 +145,24 @@ class PriceFile(Document):
     schema_name: Literal["margin-pricing/1"] = Field(alias="schema")
     defaults: Defaults = Defaults()
     providers: dict[Name, Provider]
+    fixed_costs: tuple[FixedCost, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> PriceFile:
-        mistakes: list[tuple[Place, str]] = []
-        owner = {plain(name): name for name in self.providers}
-        for name, provider in self.providers.items():
-            for i, alias in enumerate(provider.aliases):
-                other = owner.setdefault(plain(alias), name)
-                if other != name:
-                    mistakes.append((("providers", name, "aliases", i), f'"{alias}" already means {other}'))
-                if not plain(alias):
-                    mistakes.append((("providers", name, "aliases", i), "must not be empty"))
+        mistakes = twice(("fixed_costs",), [cost.id for cost in self.fixed_costs])
+        mistakes += list(_aliases(self.providers.items()))
         raise_mistakes(mistakes)
         return self
 
 
-def plain(text: str | None) -> str:
-    """A provider's, model's or attribute's text as it is compared: outer blanks and case do not count."""
-    return (text or "").strip().casefold()
-
-
-def _overlaps(place: Place, dated: Sequence[Dated]) -> list[tuple[Place, str]]:
-    mistakes: list[tuple[Place, str]] = []
-    for i, (earlier, later) in enumerate(itertools.pairwise(dated), start=1):
-        if later.from_ <= earlier.from_:
-            mistakes.append(((*place, i, "from"), f"must come after {iso(earlier.from_)}, the one before it"))
-        elif earlier.to is not None and earlier.to > later.from_:
-            mistakes.append(((*place, i - 1, "to"), f"overlaps the next one, which starts {iso(later.from_)}"))
-    return mistakes
-
-
-def _undefined_units(place: Place, entry: Entry, units: Mapping[str, object]) -> list[tuple[Place, str]]:
-    mistakes: list[tuple[Place, str]] = []
-    for v, version in enumerate(entry.versions):
-        for c, charge in enumerate(version.charges):
-            for r, rate in enumerate(charge.rates):
-                if rate.unit is not None and rate.unit not in units:
-                    where = (*place, "versions", v, "charges", c, "rates", r, "unit")
-                    text = f'the unit "{rate.unit}" is not under units{nearest(rate.unit, units)}'
-                    mistakes.append((where, text))
-    return mistakes
-
-
-def day_epoch(day: date) -> int:
-    """00:00 UTC of ``day``."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+def _aliases(providers: Iterable[tuple[str, Provider]]) -> Iterator[tuple[Place, str]]:
+    """Mistakes in aliases: each stands for one provider."""
+    named = list(providers)
+    owner = {plain(name): name for name, _ in named}
+    for name, provider in named:
+        for i, alias in enumerate(provider.aliases):
+            other = owner.setdefault(plain(alias), name)
+            if other != name:
+                yield ("providers", name, "aliases", i), f'"{alias}" already means {other}'
+            if not plain(alias):
+                yield ("providers", name, "aliases", i), "must not be empty"

@@ -1,16 +1,21 @@
 """The price of usage: pure, exact and total. Whatever it is given, it answers Priced, Unpriced or Pending.
 
-Linear prices only depend on sums, so the price of a sum of rows is the sum of their prices, to the last digit.
+A price is a sum of terms, each so much of a sum of usage: the price of a sum of rows is the sum of their prices, to the
+last digit. Where a charge is not linear, rows are grouped by their own quantity, which makes the price of each request
+of a group a constant. Where a price depends on what was used before (packs, included units, monthly tiers), the term
+names its *meter*, and ``exporter.cost.metering`` says what one costs there and then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
+from exporter.cost.billing import EXACT as EXACT
+from exporter.cost.billing import billed_quantity, grid_of, per_one, request_amount
 from exporter.cost.pricebook import (
     OTHER,
     REQUESTS,
@@ -20,7 +25,7 @@ from exporter.cost.pricebook import (
     PricedProvider,
     parts_for,
 )
-from exporter.cost.pricefile import BilledStatus, BillOn, Rate
+from exporter.cost.pricefile import BilledStatus, BillOn
 from exporter.money import QUANTITY_SCALE
 from exporter.store.usage import UsageKey
 from exporter.usagelog import Status
@@ -34,26 +39,34 @@ UnpricedReason = Literal[
     "unknown_billing",  # failed, moderated or canceled, and no bill_on says whether that is billed
     "unknown_status",  # the status is a word that nobody mapped
     "bad_row",  # a value is no number, negative, not finite or absurd
+    "not_grouped",  # the price needs each request's own quantity, and the history is not grouped by it (yet)
 ]
 """Closed set: the ``reason`` label of ``margin_unpriced_requests``."""
-
-EXACT: Final = Context(prec=100_000, rounding=ROUND_HALF_EVEN)
-"""Wide enough that sums and products of prices never round (Decimal's own 28 digits would)."""
-
-RATE: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)
-"""A rate that does not end in decimals ($0.22 per 3600 s) is kept to 60 digits."""
 
 SCALE: Final = Decimal(1).scaleb(-QUANTITY_SCALE)
 WHOLE: Final = Decimal(1)
 
+Amounts = tuple[tuple[str, Decimal], ...]
+"""Major units by currency, in the order of the codes."""
+
 
 @dataclass(frozen=True)
 class Priced:
-    """Cost in major units by currency, in the order of the codes; empty when nothing of it is billed."""
+    """Cost in major units by currency; empty when nothing of it is billed.
 
-    amounts: tuple[tuple[str, Decimal], ...]
+    ``list_amounts`` is the cost before discounts; None where there is no discount. ``estimated``: by a fallback.
+    """
+
+    amounts: Amounts
     entry: str
     fraction: Decimal
+    list_amounts: Amounts | None = None
+    estimated: bool = False
+
+    @property
+    def listed(self) -> Amounts:
+        """The cost at list prices."""
+        return self.amounts if self.list_amounts is None else self.list_amounts
 
 
 @dataclass(frozen=True)
@@ -68,37 +81,101 @@ class Pending:
     """Usage that is still open: not billable yet."""
 
 
-Term = tuple[str, str, Decimal]
-"""A quantity, a currency, and the money for one of that quantity with the billed fraction in it."""
+class Term(NamedTuple):
+    """The money for one of ``quantity``, with the billed fraction in it; ``listed`` before discounts."""
+
+    quantity: str
+    currency: str
+    rate: Decimal
+    listed: Decimal
 
 
-def price(
-    book: PriceBook, key: UsageKey, status: Status, requests: int, measures: Mapping[str, int], start: int
-) -> Priced | Unpriced | Pending:
-    """The price of ``requests`` rows of one kind, all at or after ``start`` and before the book's next boundary.
+class Meter(NamedTuple):
+    """What is used up in the order of time: a provider's unit that packs or plans pay for, or the quantity of a charge
+    whose tiers go by the month."""
 
-    ``status`` is the canonical one. ``measures`` are the sums by quantity × 10⁶. Never raises.
-    """
-    terms = terms_at(book, key, status, start)
-    if not isinstance(terms, Terms):
-        return terms
-    amounts: dict[str, Decimal] = {}
-    with localcontext(EXACT):
-        for quantity, currency, rate in terms.terms:
-            counted = Decimal(requests) if quantity == REQUESTS else Decimal(measures.get(quantity, -1)) * SCALE
-            if counted < 0:
-                return Unpriced("bad_row")
-            amounts[currency] = amounts.get(currency, Decimal(0)) + counted * rate
-    return Priced(tuple(sorted(amounts.items())), terms.entry, terms.fraction)
+    provider: str
+    entry: str  # "" for a unit
+    name: str  # of the unit, or of the charge
+
+
+class Metered(NamedTuple):
+    """So much of ``meter`` for one of ``quantity``, with the billed fraction in it. ``contracted`` is the part of the
+    list price that is paid."""
+
+    quantity: str
+    factor: Decimal
+    meter: Meter
+    contracted: Decimal
+
+
+class MeterRate(NamedTuple):
+    """What one of a metered term's quantity costs in a span of time: paid, and at list prices."""
+
+    amounts: Amounts
+    listed: Amounts
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How a kind of usage is priced in one period: the sum of ``terms``."""
+    """How a kind of usage is priced in one period: the sum of ``terms`` and of what ``metered`` costs."""
 
     terms: tuple[Term, ...]
     entry: str
     fraction: Decimal
+    metered: tuple[Metered, ...] = ()
+    estimated: bool = False
+
+
+def price(
+    book: PriceBook,
+    key: UsageKey,
+    status: Status,
+    requests: int,
+    measures: Mapping[str, int],
+    start: int,
+    rates: Sequence[MeterRate | Unpriced] | None = None,
+) -> Priced | Unpriced | Pending:
+    """The price of ``requests`` rows of one kind, all at or after ``start`` and before the book's next boundary.
+
+    ``status`` is the canonical one. ``measures`` are the sums by quantity × 10⁶. ``rates`` say what each metered term
+    costs in that span; without them usage that has such terms is ``not_grouped``. Never raises.
+    """
+    terms = terms_at(book, key, status, start)
+    if not isinstance(terms, Terms):
+        return terms
+    if terms.metered and rates is None:
+        return Unpriced("not_grouped")
+    amounts: dict[str, Decimal] = {}
+    listed: dict[str, Decimal] = {}
+    with localcontext(EXACT):
+        for term in terms.terms:
+            counted = count_of(term.quantity, requests, measures)
+            if counted < 0:
+                return Unpriced("bad_row")
+            amounts[term.currency] = amounts.get(term.currency, Decimal(0)) + counted * term.rate
+            listed[term.currency] = listed.get(term.currency, Decimal(0)) + counted * term.listed
+        for metered, rate in zip(terms.metered, rates or (), strict=bool(terms.metered)):
+            counted = count_of(metered.quantity, requests, measures)
+            if counted < 0:
+                return Unpriced("bad_row")
+            if isinstance(rate, Unpriced):
+                return rate
+            for into, money in ((amounts, rate.amounts), (listed, rate.listed)):
+                for currency, one in money:
+                    into[currency] = into.get(currency, Decimal(0)) + counted * one
+    return Priced(
+        tuple(sorted(amounts.items())),
+        terms.entry,
+        terms.fraction,
+        None if amounts == listed else tuple(sorted(listed.items())),
+        terms.estimated,
+    )
+
+
+def count_of(quantity: str, requests: int, measures: Mapping[str, int]) -> Decimal:
+    """How much of ``quantity`` there is; negative where the sums do not say."""
+    return Decimal(requests) if quantity == REQUESTS else EXACT.multiply(Decimal(measures.get(quantity, -1)), SCALE)
 
 
 def terms_at(book: PriceBook, key: UsageKey, status: Status, at: int) -> Terms | Unpriced | Pending:
@@ -137,28 +214,60 @@ def _entry_terms(
     parts = parts_for(version, key)
     if parts is None:
         return Unpriced("missing_quantity")
-    terms = []
+    contracted = entry.contracted_at(at)
+    terms: list[Term] = []
+    metered: list[Metered] = []
     for part in parts:
-        term = _term(provider, part, fraction, at)
-        if term is None:
-            return Unpriced("no_unit_price")
-        terms.append(term)
-    return Terms(tuple(terms), entry.id, fraction)
+        billed = _billed(part, key)
+        if billed is None:
+            return Unpriced("not_grouped")
+        quantity, factor, unit, currency = billed[0], EXACT.multiply(billed[1], fraction), billed[2], billed[3]
+        if part.charge.monthly:
+            metered.append(Metered(quantity, factor, Meter(provider.name, entry.id, part.charge.name), contracted))
+        elif unit is not None and provider.pooled(unit, at):
+            metered.append(Metered(quantity, factor, Meter(provider.name, "", unit), contracted))
+        elif currency is not None:
+            terms.append(Term(quantity, currency, EXACT.multiply(factor, contracted), factor))
+        else:
+            assert unit is not None  # one of the two is given: the file is checked
+            price_of_unit = provider.unit_price_at(unit, at)
+            if price_of_unit is None:
+                return Unpriced("no_unit_price")
+            listed = EXACT.multiply(factor, price_of_unit.price)
+            terms.append(Term(quantity, price_of_unit.currency, EXACT.multiply(listed, contracted), listed))
+    return Terms(tuple(terms), entry.id, fraction, tuple(metered), entry.estimated)
 
 
-def _term(provider: PricedProvider, part: Part, fraction: Decimal, at: int) -> Term | None:
-    rate = part.rate
-    if rate.currency is not None:
-        return part.quantity, rate.currency, EXACT.multiply(_per_one(rate), fraction)
-    assert rate.unit is not None  # one of the two is given: the file is checked
-    unit = provider.unit_price_at(rate.unit, at)
-    if unit is None:
+def _billed(part: Part, key: UsageKey) -> tuple[str, Decimal, str | None, str | None] | None:
+    """Quantity, how much is billed for one of it, and in which unit or currency; of a charge over a month how much of
+    its own quantity. None where the key does not tell the quantity of each request."""
+    charge = part.charge
+    unit, currency = (part.rate or next(charge.prices())).paid_in
+    if charge.linear:
+        if part.rate is None:
+            return charge.quantity, WHOLE, unit, currency
+        return charge.quantity, per_one(part.rate), unit, currency
+    value, per = _own(key, charge.quantity, part), WHOLE
+    if charge.per is not None:
+        multiplier = _own(key, charge.per, part)
+        if multiplier is None:
+            return None
+        per = multiplier
+    if value is None:
         return None
-    return part.quantity, unit.currency, EXACT.multiply(EXACT.multiply(_per_one(rate), unit.price), fraction)
+    if charge.monthly:
+        return REQUESTS, EXACT.multiply(billed_quantity(charge, value), per), unit, currency
+    return REQUESTS, request_amount(charge, part.rate, value, per), unit, currency
 
 
-def _per_one(rate: Rate) -> Decimal:
-    return rate.price if rate.per_units == 1 else RATE.divide(rate.price, rate.per_units)
+def _own(key: UsageKey, quantity: str, part: Part) -> Decimal | None:
+    """The quantity of each request of the group; None where it is not known as finely as the charge needs it."""
+    if quantity == REQUESTS:
+        return WHOLE
+    for name, value, grid in key.each:
+        if name == quantity and grid_of(part.charge, quantity) % grid == 0:
+            return EXACT.multiply(Decimal(value), SCALE)
+    return None
 
 
 def _fraction(status: BilledStatus, *told: BillOn) -> Decimal | None:

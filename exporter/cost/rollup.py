@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Select, literal_column, select
 from exporter.clock import BUCKET
 from exporter.cost.days import DAY, Cuts, start_of_day_number
 from exporter.cost.measures import ABSENT, BAD, PRESENT
+from exporter.cost.pricebook import PriceBook
 from exporter.cost.timecolumn import TimeColumn
 from exporter.cost.usagetable import UsageTable
 from exporter.errors import SourceError
@@ -28,31 +29,69 @@ Total = tuple[int, tuple[int, ...]]
 """Requests, and the sums of the key's measures in its order."""
 
 
-class Groups:
-    """The keys that have been seen, by a small number: a group's columns are looked up, not made into a key again."""
+MAX_EACH = 5_000
+"""Keys that may differ by nothing but the quantity of each request. Further quantities are only summed: their price,
+where it is not linear, is not known (``not_grouped``)."""
 
-    def __init__(self, source: str) -> None:
+
+REMEMBERED = 100_000
+"""Groups of columns whose key is remembered."""
+
+
+class Groups:
+    """The keys that have been seen, by a small number: a group's columns are looked up, not made into a key again.
+
+    ``book`` says which usage must be told apart by each request's own quantity; ``known`` are keys that are stored.
+    """
+
+    def __init__(self, source: str, book: PriceBook, known: Iterable[UsageKey] = ()) -> None:
         self.source = source
+        self.book = book
         self.keys: list[UsageKey] = []
         self._found: dict[tuple[Any, ...], tuple[int, tuple[int, ...]]] = {}
         self._numbers: dict[UsageKey, int] = {}
+        self._each: dict[UsageKey, set[tuple[tuple[str, int, int], ...]]] = {}
         self._lock = threading.Lock()  # slices are read by several threads
+        for key in known:
+            if key.each:
+                self._each.setdefault(key.base, set()).add(key.each)
 
-    def find(self, table: UsageTable, group: tuple[Any, ...]) -> tuple[int, tuple[int, ...]]:
-        """The key's number for (dimensions…, states of the measures), and which of the measures are summed in it."""
+    def find(self, table: UsageTable, group: tuple[Any, ...], each: Sequence[str] = ()) -> tuple[int, tuple[int, ...]]:
+        """The key's number for (dimensions…, own quantities named ``each``…, states of the measures), and which of the
+        measures are summed in it."""
         found = self._found.get(group)
         if found is None:
-            key, summed = self._key(table, group)
+            width = len(table.dimensions)
+            key, summed = self._key(table, (*group[:width], group[-1]))
+            own = self._own(key, zip(each, group[width:-1], strict=True))
             with self._lock:
+                key = self._capped(key, own)
+                if len(self._found) >= REMEMBERED:
+                    self._found.clear()
                 number = self._numbers.setdefault(key, len(self.keys))
                 if number == len(self.keys):
                     self.keys.append(key)
             found = self._found[group] = (number, summed)
         return found
 
+    def _own(self, key: UsageKey, values: Iterable[tuple[str, int | None]]) -> tuple[tuple[str, int, int], ...]:
+        """The quantities of each request, as finely as the price book needs them for this kind of usage."""
+        grids = self.book.grids(key)
+        told = ((name, int(value), grids[name]) for name, value in values if name in grids and value is not None)
+        return tuple((name, up(value, grid), grid) for name, value, grid in told)
+
+    def _capped(self, key: UsageKey, own: tuple[tuple[str, int, int], ...]) -> UsageKey:
+        if not own:
+            return key
+        known = self._each.setdefault(key, set())
+        if own not in known and len(known) >= MAX_EACH:
+            return key
+        known.add(own)
+        return with_(key, each=own)
+
     def _key(self, table: UsageTable, group: tuple[Any, ...]) -> tuple[UsageKey, tuple[int, ...]]:
         *values, states = group
-        fields: dict[str, str] = {}
+        fields: dict[str, Any] = {}
         attributes = []
         for (field, _), value in zip(table.dimensions, values, strict=True):
             name, _, attribute = field.partition(":")
@@ -69,6 +108,11 @@ class Groups:
             bad=tuple(measure.name for _, measure, state in each if state == BAD),
         )
         return key, tuple(i for i, _, state in each if state == PRESENT)
+
+
+def up(value: int, grid: int) -> int:
+    """``value`` rounded up to a multiple of ``grid``."""
+    return value + -value % grid
 
 
 def text_of(value: Any) -> str:
@@ -104,7 +148,8 @@ class Rollup:
         self.cuts = cuts
         self.groups = groups
         self._engine = time.dialect
-        self._dimensions = [sql for _, sql in table.dimensions]
+        self.each = tuple(measure.name for measure in table.measures if measure.name in groups.book.grouped_by())
+        self._dimensions = [sql for _, sql in table.dimensions] + [self._own(name) for name in self.each]
 
     def buckets(self, connection: Connection, start: int, end: int) -> Buckets:
         """15-minute totals."""
@@ -124,7 +169,7 @@ class Rollup:
             if row[0] is None:
                 unreadable[row[group]] = unreadable.get(row[group], 0) + row[width + 1]
                 continue
-            number, summed = self.groups.find(self.table, tuple(row[1:group]))
+            number, summed = self.groups.find(self.table, tuple(row[1:group]), self.each)
             newest_row = row[width]
             provider = self.groups.keys[number].provider
             if newest_row > last.get(provider, -1):
@@ -142,7 +187,7 @@ class Rollup:
         width = len(columns)
         days: dict[int, int] = {}
         for row in self._grouped(connection, columns, [], self.time.between(start, end), sums=True):
-            number, summed = self.groups.find(self.table, tuple(row[3:width]))
+            number, summed = self.groups.find(self.table, tuple(row[3:width]), self.each)
             if (day_start := days.get(row[0])) is None:
                 day_start = days[row[0]] = start_of_day_number(row[0], self.cuts.zone)
             group = (self.cuts.segment(day_start, row[1]), text_of(row[2]), number)
@@ -211,6 +256,17 @@ class Rollup:
 
     def _day(self, epoch: str, start: int, end: int) -> str:
         return self.cuts.day_sql(epoch, start, end, self._engine.div)
+
+    def _own(self, quantity: str) -> str:
+        """The quantity of each row, rounded up to what prices need; only for the providers whose prices need it.
+
+        A name that SQL folds otherwise than the price book is left out here; its price is ``not_grouped`` then.
+        """
+        grid, names = self.groups.book.grouped_by()[quantity]
+        value = next(measure.each(grid) for measure in self.table.measures if measure.name == quantity)
+        provider = self._engine.as_text(dict(self.table.dimensions)["provider"])
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(names) if "\\" not in name)
+        return f"CASE WHEN lower(trim({provider})) IN ({quoted or 'NULL'}) THEN {value} END"
 
     def _states(self) -> str:
         """One number that holds the state of each measure, two bits each."""

@@ -15,14 +15,16 @@ from exporter.clock import Clock
 from exporter.cost.history import History
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.rollup import Groups
+from exporter.cost.settledbooks import SettledBooks
+from exporter.cost.settlement import Settling
 from exporter.cost.tick import Tick
 from exporter.cost.usagedb import UsageDatabase
 from exporter.cost.usagetable import UsageTable
 from exporter.errors import LeaseLost, SourceError
 from exporter.store import sources
 from exporter.store.database import AWAY, Store, away
-from exporter.store.usage import source_name
-from exporter.usagelog import UsageSettings
+from exporter.store.usage import UsageKey, source_name
+from exporter.usagelog import Status, UsageSettings
 
 log = logging.getLogger("exporter.cost")
 
@@ -33,8 +35,15 @@ class UsageSource:
     """The source ``usage/<name>``. ``poll()`` is one tick; ``stop()`` ends a tick after its current slice."""
 
     def __init__(
-        self, store: Store, settings: UsageSettings, zone: ZoneInfo, book: Callable[[], PriceBook], clock: Clock
+        self,
+        store: Store,
+        settings: UsageSettings,
+        zone: ZoneInfo,
+        book: Callable[[], PriceBook],
+        clock: Clock,
+        status_of: Callable[[UsageKey], Status] | None = None,
     ) -> None:
+        """``status_of`` says what a status of any usage log means: packs are used up by all of them together."""
         self.name = source_name(settings.name)
         self.store = store
         self.settings = settings
@@ -43,7 +52,10 @@ class UsageSource:
         self.clock = clock
         self.database = UsageDatabase(settings)
         self.history = History(settings.name)
-        self.groups = Groups(settings.name)
+        self.groups: Groups | None = None
+        self._status_of = status_of or (lambda key: settings.canonical_status(key.status))
+        self._books: SettledBooks | None = None
+        self._books_of: PriceBook | None = None
         self.table: UsageTable | None = None
         self.slice_days = FIRST_SLICE_DAYS
         self.polls = 0
@@ -64,12 +76,12 @@ class UsageSource:
             self.epoch = self.store.epoch
         try:
             try:
-                done = Tick(self, int(at)).run()
+                done = self._tick(int(at))
             except SourceError as error:
                 if error.reason != "schema" or self.table is None:
                     raise
                 self.table = None  # described anew: the message is better then, or the mapping fits again
-                done = Tick(self, int(at)).run()
+                done = self._tick(int(at))
         except LeaseLost:
             self.forget()
             raise
@@ -85,10 +97,20 @@ class UsageSource:
             if done:
                 self._succeeded(at, began)
 
+    def _tick(self, at: int) -> bool:
+        tick = Tick(self, at)
+        if not tick.run():
+            return False
+        if self._books is None or self._books_of is not tick.book:
+            self._books, self._books_of = SettledBooks(Settling(tick.book, self.zone, self._status_of)), tick.book
+        self._books.book(tick)
+        return True
+
     def forget(self) -> None:
         """After a transaction that may not have committed: nothing in memory is trusted."""
         self.table = None
         self.history = History(self.settings.name)
+        self._books = None
 
     def _succeeded(self, at: float, began: float) -> None:
         with self.store.write() as connection:

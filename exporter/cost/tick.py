@@ -26,7 +26,7 @@ from exporter.cost.days import DAY, Cuts
 from exporter.cost.history import Reading, Replaced, spans
 from exporter.cost.memory import Memory, UserHash
 from exporter.cost.retention import retain
-from exporter.cost.rollup import Rollup
+from exporter.cost.rollup import Groups, Rollup
 from exporter.cost.timecolumn import utc_day
 from exporter.cost.usagetable import describe
 from exporter.errors import LeaseLost
@@ -63,7 +63,6 @@ class Tick:
         self.settings = source.settings
         self.database = source.database
         self.history = source.history
-        self.groups = source.groups
         self.at = at
         self.end = at + AHEAD
         self.epoch = source.store.epoch
@@ -75,6 +74,9 @@ class Tick:
             self.complete = source.status(connection).complete_at is not None
             if not self.history.keys:
                 self.history.load_keys(connection)
+        if source.groups is None or source.groups.book is not self.book:
+            source.groups = Groups(self.settings.name, self.book, self.history.keys.values())
+        self.groups = source.groups
         self.rules = Rules(self.book, self.settings.canonical_status, self.history.keys)
 
     def run(self) -> bool:

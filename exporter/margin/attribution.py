@@ -105,7 +105,7 @@ def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Setting
     parts = split(start, end, zone)
     for segment in ledger.segments:
         if parts.days[0] <= segment.start < parts.days[1]:
-            _add(found, _day(grouped, segment, ledger.keys, pricing, settings).by_label)
+            _add(found, _day(grouped, segment, ledger, pricing, settings).by_label)
     starts = [segment.start for segment in ledger.segments]
     edges: dict[int, dict[int, Decimal]] = {}
     for low, high in parts.edges:
@@ -116,16 +116,17 @@ def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Setting
                 if place < 0 or starts[place] < midnight:
                     continue
                 of_day = edges.setdefault(place, {})
-                for key, cost in pricing.cost(bucket, ledger.keys, fx, zone).by_key.items():
+                for key, cost in pricing.cost(bucket, ledger.keys, fx, zone, ledger.settled).by_key.items():
                     of_day[key] = of_day.get(key, Decimal(0)) + cost
     for place, of_day in edges.items():
         segment = ledger.segments[place]
-        day = _day(grouped, segment, ledger.keys, pricing, settings)
-        whole = pricing.cost(segment, ledger.keys, fx, zone).by_key
+        day = _day(grouped, segment, ledger, pricing, settings)
+        whole = pricing.cost(segment, ledger.keys, fx, zone, ledger.settled).by_key
         for key, cost in of_day.items():
             part = Fraction(cost) / Fraction(whole[key]) if whole.get(key) else 0
             _add(found, {label: share * part for label, share in day.by_key.get(key, {}).items()})
-    total = cost_of(ledger.usage_in(start, end, zone), ledger.keys, pricing, fx, zone).total
+    usage = ledger.usage_in(start, end, zone)
+    total = cost_of(usage, ledger.keys, pricing, fx, zone, ledger.settled).total
     return _remainder(found, grouped, total)
 
 
@@ -137,7 +138,7 @@ def _add(sums: dict[str, Fraction], amounts: Mapping[str, Fraction]) -> None:
 def _day(
     grouped: Grouped,
     segment: Part,
-    keys: Mapping[int, UsageKey],
+    ledger: Ledger,
     pricing: Pricing,
     settings: Settings,
 ) -> DayCost:
@@ -145,10 +146,10 @@ def _day(
     shares = grouped.usage.get(segment.start)
     if shares is None:
         shares = Shares(segment.start, ())
-    made_of = (segment, pricing, settings)
+    made_of = (segment, pricing, settings, ledger.settled.segments.get(segment.start))
     known = grouped.days.get(shares)
     if known is None or any(now is not then for now, then in zip(made_of, known[0], strict=True)):
-        known = grouped.days[shares] = (made_of, _share_out(grouped, segment, shares, keys, pricing, settings))
+        known = grouped.days[shares] = (made_of, _share_out(grouped, segment, shares, ledger, pricing, settings))
     return known[1]
 
 
@@ -156,12 +157,13 @@ def _share_out(
     grouped: Grouped,
     segment: Part,
     shares: Shares,
-    keys: Mapping[int, UsageKey],
+    ledger: Ledger,
     pricing: Pricing,
     settings: Settings,
 ) -> DayCost:
     """Each kind of usage costs what it costs; labels share it in proportion to what theirs would cost alone."""
-    costs = pricing.cost(segment, keys, settings.fx, settings.zone).by_key
+    keys = ledger.keys
+    costs = pricing.cost(segment, keys, settings.fx, settings.zone, ledger.settled).by_key
     totals = {total.key_id: total for total in segment.totals}
     by_key: dict[int, dict[str, Fraction]] = {}
     alone: dict[int, Fraction] = {}

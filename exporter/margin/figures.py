@@ -17,6 +17,7 @@ from exporter.config import Settings
 from exporter.margin.cash import Cash, CashKey
 from exporter.margin.earnings import Earnings, by_account, earnings, held_currencies
 from exporter.margin.ledger import Ledger, cut, ledger_source
+from exporter.margin.plans import Plans, plans_of
 from exporter.margin.usage import Cost, Pricing, cost_of
 from exporter.margin.windows import Window
 from exporter.money import major, round_half_up
@@ -51,9 +52,10 @@ class Figures:
     """Figures of one window. A figure that is not known is missing, never 0.
 
     ``cash`` by (account, settlement currency), in minor units. ``revenue``, ``gross_profit``, ``margin_ratio``,
-    ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its
-    invoice's currency), in major units. ``cost`` by (provider, model), ``components`` by component; ``unpriced``
-    requests by (provider, reason). ``margin_ratio`` is missing where revenue ≤ 0.
+    ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its invoice's currency), in major units.
+    ``cost`` by (provider, model), and with it what list prices are above it and what of it is estimated;
+    ``components`` by component; ``unpriced`` requests by (provider, reason). ``margin_ratio`` is missing where
+    revenue ≤ 0.
     """
 
     window: Window
@@ -70,6 +72,8 @@ class Figures:
     missing_fx: frozenset[str]
     active_users: int | None
     collected_tax: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    off_list: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    estimated: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
 
 
 def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, window: Window) -> Figures:
@@ -85,7 +89,9 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     ratio: dict[str, Decimal] = {}
     complete: dict[str, bool] = {}
     as_of: dict[str, float] = {}
+    plans = _plans(ledger, pricing, settings, window, window.end) if usage_known else None
     missing_fx = set(cost.missing_fx if cost else ()) | set(money.missing_fx if money else ())
+    missing_fx |= plans.missing_fx if plans else set()
     if money and money.whole:
         revenue["cash"] = money.net_sales
     earned = _earned(ledger, settings, window.start, window.end)
@@ -102,20 +108,22 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     for basis in BASES:
         older = ledger.joint(_needs(ledger, basis))
         unknown = {"mrr": mrr is None, "recognized": earned is None}.get(basis, False)
-        if older is None or money is None or cost is None or unknown:
+        if older is None or money is None or cost is None or plans is None or unknown:
             continue  # a side that is not known, or not even configured, has no margin
         end = min(window.end, cut(older))
         if end <= window.start:
             continue  # the older source has not reached this window: no joint figure yet
         as_of[basis] = older
-        joint_money, joint_cost = money, cost
+        joint_money, joint_cost, joint_plans = money, cost, plans
         if end < window.end:
             joint_money = _join(ledger.cash.fold(window.start, end, settings.zone), settings)
             joint_cost = _cost(ledger, pricing, settings, window, end)
+            joint_plans = _plans(ledger, pricing, settings, window, end)
         complete[basis] = (
             joint_money.whole
             and joint_money.unknown_rows == 0
             and joint_cost.complete
+            and not joint_plans.missing_fx
             and ledger.unreadable_rows == 0
             and (mrr is None or basis != "mrr" or mrr.whole)
             and (basis != "recognized" or _explained(ledger, earned))
@@ -123,13 +131,13 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         income = joint_money.net_sales if basis == "cash" else revenue.get(basis)
         if basis == "recognized" and end < window.end:
             income = _income(_earned(ledger, settings, window.start, end))
-        if income is None or not joint_money.whole or joint_cost.missing_fx:
+        if income is None or not joint_money.whole or joint_cost.missing_fx or joint_plans.missing_fx:
             continue
-        profit[basis] = income - joint_cost.total - joint_money.fees - joint_money.payout_fees
+        profit[basis] = income - joint_cost.total - joint_plans.total - joint_money.fees - joint_money.payout_fees
         if income > 0:
             ratio[basis] = profit[basis] / income
 
-    components: dict[str, Decimal] = {}
+    components: dict[str, Decimal] = dict(plans.components) if plans else {}
     if cost is not None and not cost.missing_fx:
         components["usage"] = cost.total
     if money is not None and money.whole:
@@ -140,6 +148,8 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         cash=_by_account(days, ledger),
         revenue=revenue,
         cost=cost.by_model if cost else None,
+        off_list=cost.off_list if cost else {},
+        estimated=cost.estimated if cost else {},
         components=components,
         gross_profit=profit,
         margin_ratio=ratio,
@@ -285,4 +295,9 @@ def _by_account(days: Mapping[CashKey, Cash], ledger: Ledger) -> dict[tuple[str,
 
 
 def _cost(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Cost:
-    return cost_of(ledger.usage_in(window.start, end, settings.zone), ledger.keys, pricing, settings.fx, settings.zone)
+    parts = ledger.usage_in(window.start, end, settings.zone)
+    return cost_of(parts, ledger.keys, pricing, settings.fx, settings.zone, ledger.settled)
+
+
+def _plans(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Plans:
+    return plans_of(pricing.book, ledger.settled, settings.fx, settings.zone, window.start, end)

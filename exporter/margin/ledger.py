@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,15 +12,17 @@ from sqlalchemy import Connection
 
 from exporter.clock import BUCKET, bucket_of, day_starts
 from exporter.config import Settings
+from exporter.cost.settlement import Settled
 from exporter.margin.cash import Cashbook
 from exporter.margin.groups import Grouped
 from exporter.margin.recognized import Recognized
 from exporter.margin.remembered import Part, Remembered
+from exporter.margin.usage import NOTHING, Pricing
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
 from exporter.store.sources import SourceStatus
 from exporter.store.subscriptions import MrrTotal
-from exporter.store.usage import DAY, UsageKey, findings, revisions
+from exporter.store.usage import DAY, UsageKey, UsageTotal, bucket_totals, findings, revisions
 
 
 def ledger_source(account: str) -> str:
@@ -95,8 +97,8 @@ class Ledger:
     or is stale is missing there. ``segments`` are whole business days (split where a
     price changes), ``buckets`` the 15-minute edges of windows. ``active`` holds distinct users by window.
     ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window. ``groups``: what is
-    known by customer and by product, where labels have been chosen. ``recognized``
-    is missing unless the ledger and the invoices of every account may be used.
+    known by customer and by product, where labels have been chosen. ``recognized`` is missing unless the ledger and the
+    invoices of every account may be used. ``settled``: what usage that is paid in advance or by monthly tiers cost.
     """
 
     sources: Sources
@@ -111,6 +113,7 @@ class Ledger:
     unreadable_rows: int
     groups: Mapping[str, Grouped] = field(default_factory=dict)
     recognized: Recognized | None = None
+    settled: Settled = NOTHING
 
     def joint(self, names: Iterable[str]) -> float | None:
         """The time of the oldest of the sources, or None when one of them may not be used."""
@@ -178,10 +181,11 @@ def read_ledger(
     zone: ZoneInfo,
     memory: Remembered | None = None,
     settings: Settings | None = None,
+    pricing: Pricing | None = None,
 ) -> Ledger:
     """Read what ``figures`` needs for ``windows``, in the caller's transaction; with ``memory`` only what changed.
 
-    Recognised revenue is read where ``settings`` say how it counts.
+    Recognised revenue is read where ``settings`` say how it counts, what metered usage cost where ``pricing`` does.
     """
     memory = Remembered() if memory is None else memory
     start = min(window.start for window in windows)
@@ -198,19 +202,21 @@ def read_ledger(
     first = min(start, *(first for first, _ in days.values()))
     revised = revisions(connection, first - DAY, end)
     segments = memory.segments(connection, revised, first, end)
+    keys = memory.keys(connection)
     return Ledger(
         sources=sources,
         as_of=as_of,
         cash=memory.cash(connection, start),
         currencies=currencies(connection),
         mrr=memory.mrr(connection),
-        keys=memory.keys(connection),
+        keys=keys,
         segments=segments,
         buckets=memory.buckets(connection, revised, edges),
         active=memory.active(connection, revised, days),
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
         groups=memory.groups.read(connection, revised, segments, start),
         recognized=_recognized(connection, sources, as_of, start, memory, settings),
+        settled=NOTHING if pricing is None else _settle(connection, pricing, keys, zone, first, end),
     )
 
 
@@ -226,3 +232,18 @@ def _recognized(
         return None
     known = {name.split("/")[1]: as_of[name] for name in sources.invoices}
     return memory.recognized.read(connection, known, start, settings)
+
+
+def _settle(
+    connection: Connection, pricing: Pricing, keys: Mapping[int, UsageKey], zone: ZoneInfo, start: int, end: int
+) -> Settled:
+    """What metered usage cost, with its whole history read."""
+    settling = pricing.settling(zone)
+    if settling.since is None:
+        return NOTHING
+    revised = revisions(connection, settling.since - DAY, end)
+
+    def read(low: int, high: int, of: Collection[int]) -> list[UsageTotal]:
+        return bucket_totals(connection, low, high, of)
+
+    return settling.settle(read, revised, keys, start - 2 * DAY, end)

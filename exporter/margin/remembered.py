@@ -38,23 +38,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Part:
-    """All usage totals that begin at ``start``. Itself is its identity: what was made of it once stays true."""
+    """All usage totals that begin at ``start``: of a 15-minute ``bucket``, or else of a segment. Itself is its
+    identity: what was made of it once stays true."""
 
     start: int
     totals: tuple[UsageTotal, ...]
+    bucket: bool = False
 
 
-def parts_of(totals: Iterable[UsageTotal]) -> list[Part]:
+def parts_of(totals: Iterable[UsageTotal], *, buckets: bool = False) -> list[Part]:
     """``totals`` in order of time, those of one start together."""
     ordered = sorted(totals, key=lambda total: total.start)
-    return [Part(start, tuple(group)) for start, group in groupby(ordered, key=lambda total: total.start)]
+    return [Part(start, tuple(group), buckets) for start, group in groupby(ordered, key=lambda total: total.start)]
 
 
 class _Days:
     """Parts by UTC day, each with the revision that it was read at."""
 
-    def __init__(self, read: Callable[[Connection, int, int], list[UsageTotal]]) -> None:
+    def __init__(self, read: Callable[[Connection, int, int], list[UsageTotal]], *, buckets: bool = False) -> None:
         self._read = read
+        self._buckets = buckets
         self._kept: dict[int, tuple[Revision, list[Part]]] = {}
 
     def parts(self, connection: Connection, revisions: Mapping[int, Revision], days: Iterable[int]) -> list[Part]:
@@ -64,7 +67,7 @@ class _Days:
         self._kept = {day: former[day] for day in wanted if day in former and former[day][0] == revisions[day]}
         for low, high in _runs([day for day in wanted if day not in self._kept]):
             fresh: dict[int, list[Part]] = {day: [] for day in range(low, high, DAY)}
-            for part in parts_of(self._read(connection, low, high)):
+            for part in parts_of(self._read(connection, low, high), buckets=self._buckets):
                 fresh[part.start // DAY * DAY].append(part)
             for day, parts in fresh.items():
                 known = {part.start: part for part in former[day][1]} if day in former else {}
@@ -104,7 +107,7 @@ class Remembered:
 
     def __init__(self) -> None:
         self._segments = _Days(segment_totals)
-        self._buckets = _Days(bucket_totals)
+        self._buckets = _Days(bucket_totals, buckets=True)
         self._keys: dict[int, UsageKey] = {}
         self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
         self.health = Kept()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal, localcontext
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of
 from exporter.config import Fx
+from exporter.cost.metering import metered_rate
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import EXACT, Pending, Priced, Unpriced, price
+from exporter.cost.pricing import EXACT, Amounts, MeterRate, Pending, Priced, Terms, Unpriced, price, terms_at
+from exporter.cost.settlement import Settled, Settling
 from exporter.margin.remembered import Part
 from exporter.store.usage import UsageKey, UsageTotal
 from exporter.usagelog import Status
 
 Outcome = Priced | Unpriced | Pending
+ANY = ZoneInfo("UTC")
+"""Nominal prices know no days."""
 
 
 class Pricing:
@@ -25,8 +30,20 @@ class Pricing:
     def __init__(self, book: PriceBook, canonical_status: Mapping[str, Callable[[str | None], Status]]) -> None:
         self.book = book
         self._canonical_status = canonical_status
-        self._known: WeakKeyDictionary[Part, tuple[Fx, ZoneInfo, Cost]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Part, tuple[Fx, ZoneInfo, object, Cost]] = WeakKeyDictionary()
         self._labels: dict[UsageKey, tuple[str, str]] = {}
+        self._settling: dict[str, Settling] = {}
+        self._metered = any(provider.metered for provider in book.providers.values())
+
+    def status(self, key: UsageKey) -> Status:
+        """The canonical status of a kind of usage."""
+        return self._canonical_status[key.source](key.status)
+
+    def settling(self, zone: ZoneInfo) -> Settling:
+        """The run of metered usage through this price book, remembered by business time zone."""
+        if zone.key not in self._settling:
+            self._settling[zone.key] = Settling(self.book, zone, self.status)
+        return self._settling[zone.key]
 
     def labels(self, key: UsageKey) -> tuple[str, str]:
         """The labels ``provider`` and ``model`` of a kind of usage; bounded by the price book."""
@@ -35,18 +52,39 @@ class Pricing:
             found = self._labels[key] = (self.book.provider_label(key.provider), self.book.model_label(key))
         return found
 
-    def __call__(self, key: UsageKey, total: UsageTotal) -> Outcome:
-        """Price one total."""
-        status = self._canonical_status[key.source](key.status)
+    def __call__(
+        self, key: UsageKey, total: UsageTotal, rates: Sequence[MeterRate | Unpriced] | None = None
+    ) -> Outcome:
+        """Price one total. ``rates`` are those of its metered terms; without them these cost their nominal price, as
+        if nothing had been used before: enough for comparing totals, not for adding them up."""
+        status = self.status(key)
+        if rates is None:
+            terms = terms_at(self.book, key, status, total.start)
+            if isinstance(terms, Terms) and terms.metered:
+                meters = self.settling(ANY).meters
+                rates = [meters.nominal(metered, total.start) for metered in terms.metered]
         measures = dict(zip(key.measures, total.measures, strict=True))
-        return price(self.book, key, status, total.requests, measures, total.start)
+        return price(self.book, key, status, total.requests, measures, total.start, rates)
 
-    def cost(self, part: Part, keys: Mapping[int, UsageKey], fx: Fx, zone: ZoneInfo) -> Cost:
+    def rates(self, key: UsageKey, total: UsageTotal, part: Part, settled: Settled) -> Sequence[MeterRate | Unpriced]:
+        """What the metered terms of ``total`` cost in ``part``; none where it has none."""
+        terms = terms_at(self.book, key, self.status(key), total.start) if self._metered else None
+        if not isinstance(terms, Terms) or not terms.metered:
+            return ()
+        not_yet: MeterRate | Unpriced = Unpriced("not_grouped")
+        if not part.bucket:
+            return settled.segments.get(part.start, {}).get(total.key_id, (not_yet,) * len(terms.metered))
+        blends = settled.buckets.get(part.start, {})
+        return [metered_rate(one, blends) if one.meter in blends else not_yet for one in terms.metered]
+
+    def cost(self, part: Part, keys: Mapping[int, UsageKey], fx: Fx, zone: ZoneInfo, settled: Settled) -> Cost:
         """Cost of one part; remembered, so that a refresh prices only what changed."""
         known = self._known.get(part)
-        if known is None or known[0] is not fx or known[1] is not zone:
-            known = self._known[part] = (fx, zone, _price(part.totals, keys, self, fx, zone))
-        return known[2]
+        metered: object = (settled.buckets if part.bucket else settled.segments).get(part.start)
+        if known is None or known[0] is not fx or known[1] is not zone or known[2] is not metered:
+            cost = _price(part, keys, self, fx, zone, settled)
+            known = self._known[part] = (fx, zone, metered, cost)
+        return known[3]
 
 
 @dataclass
@@ -54,11 +92,14 @@ class Cost:
     """Usage of one window, priced. Money is in major units of the reporting currency.
 
     ``missing_fx`` are the price currencies without a rate on a day that needs one; the models they touch,
-    ``without_rate``, are left out of ``by_model`` whole, never in part. ``by_key`` is of one part alone: the cost of
-    each of its keys that has one.
+    ``without_rate``, are left out of ``by_model`` whole, never in part. ``off_list`` is what the list price is above
+    what is paid, ``estimated`` the part of the cost that is by a fallback's price. ``by_key`` is of one part alone: the
+    cost of each of its keys that has one.
     """
 
     by_model: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    off_list: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    estimated: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     unpriced: dict[tuple[str, str], int] = field(default_factory=dict)
     priced_requests: int = 0
     billable_requests: int = 0
@@ -68,8 +109,13 @@ class Cost:
 
     def add(self, other: Cost) -> None:
         """Add the cost of further usage, exactly; without ``by_key``."""
-        for label, amount in other.by_model.items():
-            self.by_model[label] = self.by_model.get(label, Decimal(0)) + amount
+        for into, amounts in (
+            (self.by_model, other.by_model),
+            (self.off_list, other.off_list),
+            (self.estimated, other.estimated),
+        ):
+            for label, amount in amounts.items():
+                into[label] = into.get(label, Decimal(0)) + amount
         for reason, requests in other.unpriced.items():
             self.unpriced[reason] = self.unpriced.get(reason, 0) + requests
         self.priced_requests += other.priced_requests
@@ -91,24 +137,37 @@ class Cost:
         return not self.unpriced and not self.missing_fx
 
 
-def cost_of(parts: Iterable[Part], keys: Mapping[int, UsageKey], pricing: Pricing, fx: Fx, zone: ZoneInfo) -> Cost:
+def cost_of(
+    parts: Iterable[Part],
+    keys: Mapping[int, UsageKey],
+    pricing: Pricing,
+    fx: Fx,
+    zone: ZoneInfo,
+    settled: Settled | None = None,
+) -> Cost:
     """Price ``parts`` and join them by provider and model."""
     cost = Cost()
     with localcontext(EXACT):
         for part in parts:
-            cost.add(pricing.cost(part, keys, fx, zone))
+            cost.add(pricing.cost(part, keys, fx, zone, settled or NOTHING))
     for label in cost.without_rate:
-        cost.by_model.pop(label, None)
+        for amounts in (cost.by_model, cost.off_list, cost.estimated):
+            amounts.pop(label, None)
     return cost
 
 
+NOTHING = Settled()
+"""Nothing is metered."""
+
+
 def _price(
-    totals: Iterable[UsageTotal], keys: Mapping[int, UsageKey], pricing: Pricing, fx: Fx, zone: ZoneInfo
+    part: Part, keys: Mapping[int, UsageKey], pricing: Pricing, fx: Fx, zone: ZoneInfo, settled: Settled
 ) -> Cost:
     cost = Cost()
-    for total in totals:
+    day = day_of(part.start, zone)
+    for total in part.totals:
         key = keys[total.key_id]
-        outcome = pricing(key, total)
+        outcome = pricing(key, total, pricing.rates(key, total, part, settled))
         if isinstance(outcome, Pending):
             continue
         cost.billable_requests += total.requests
@@ -118,14 +177,23 @@ def _price(
             cost.unpriced[reason] = cost.unpriced.get(reason, 0) + total.requests
             continue
         cost.priced_requests += total.requests
-        for currency, amount in outcome.amounts:
-            rate = fx.rate(currency, day_of(total.start, zone))
-            if rate is None:
+        for currency, _ in (*outcome.amounts, *(outcome.list_amounts or ())):
+            if fx.rate(currency, day) is None:
                 cost.missing_fx.add(currency)
                 cost.without_rate.add(label)
-            else:
-                cost.by_model[label] = cost.by_model.get(label, Decimal(0)) + amount * rate
-                cost.by_key[total.key_id] = cost.by_key.get(total.key_id, Decimal(0)) + amount * rate
-        if not outcome.amounts:
-            cost.by_model.setdefault(label, Decimal(0))
+        if label in cost.without_rate:
+            continue
+        amount = _joined(outcome.amounts, fx, day)
+        cost.by_model[label] = cost.by_model.get(label, Decimal(0)) + amount
+        cost.by_key[total.key_id] = cost.by_key.get(total.key_id, Decimal(0)) + amount
+        if outcome.list_amounts is not None:
+            off = _joined(outcome.list_amounts, fx, day) - amount
+            cost.off_list[label] = cost.off_list.get(label, Decimal(0)) + off
+        if outcome.estimated:
+            cost.estimated[label] = cost.estimated.get(label, Decimal(0)) + amount
     return cost
+
+
+def _joined(amounts: Amounts, fx: Fx, day: date) -> Decimal:
+    """In the reporting currency; each of the currencies has a rate."""
+    return sum((one * (fx.rate(currency, day) or 0) for currency, one in amounts), Decimal(0))

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from exporter.metrics import group_text, health_text, ledger_text
+from exporter.metrics import cost_text, group_text, health_text, ledger_text
 
 Type = Literal["gauge", "counter", "info"]
 
@@ -86,38 +86,6 @@ gauge margin_trials{account}
 """
 
 _TEXT_ON = """
-# Cost
-From the usage log and the price book.
-
-gauge margin_cost_amount{provider,model,window,currency}
-    Cost of priced usage in the window, at the price in force at each row's own time, major units of the reporting
-    currency. Usage without a price is in margin_unpriced_requests. @usage
-
-gauge margin_cost_component_amount{component,window,currency}
-    Cost in the window by component (usage, fees, payout_fees), major units of the reporting currency. Their sum is
-    what gross profit subtracts. @joined
-
-counter margin_usage_requests_total{provider,model,status}
-    Usage rows in a final status since the log was first read whole; each counts once. @usage
-
-counter margin_usage_quantity_total{provider,model,unit}
-    Quantities used, in the unit that the label names, since the log was first read whole. @usage
-
-counter margin_usage_cost_amount_total{provider,model,currency}
-    Usage cost booked at first pricing since the log was first read whole, major units of the price's currency. Later
-    changes are in margin_usage_cost_restatements_amount_total. @usage
-
-counter margin_usage_cost_restatements_amount_total{provider,model,currency,direction}
-    Later changes of booked usage cost, by direction (up, down), major units of the price's currency: corrected prices,
-    rows changed or gone. @usage
-
-gauge margin_usage_requests_pending{provider}
-    Usage rows that are not yet in a final status. @usage
-
-gauge margin_active_users{window}
-    Distinct users with a succeeded usage row in the window, by business days: a rolling window counts each day it
-    touches whole. @usage
-
 # Margin
 Both sides joined, in the reporting currency. Absent while either side is missing or stale.
 
@@ -307,7 +275,9 @@ def _parse(text: str) -> tuple[dict[str, Metric], dict[str, str]]:
     return metrics, sections
 
 
-METRICS, SECTIONS = _parse(ledger_text.TEXT + _TEXT + health_text.TEXT + _TEXT_ON + group_text.TEXT + _TEXT_TRUST)
+METRICS, SECTIONS = _parse(
+    ledger_text.TEXT + _TEXT + health_text.TEXT + cost_text.TEXT + _TEXT_ON + group_text.TEXT + _TEXT_TRUST
+)
 """All metrics by name, in the order of the docs page; introductions by section."""
 
 

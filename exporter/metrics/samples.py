@@ -35,6 +35,11 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
         yield _decimal("margin_collected_tax_amount", (account, own, window), amount)
     for (provider, model), amount in (figures.cost or {}).items():
         yield _decimal("margin_cost_amount", (provider, model, window, currency), amount)
+    for (provider, model), amount in figures.off_list.items():
+        listed = (figures.cost or {}).get((provider, model), Decimal(0)) + amount
+        yield _decimal("margin_cost_list_amount", (provider, model, window, currency), listed)
+    for (provider, model), amount in figures.estimated.items():
+        yield _decimal("margin_cost_estimated_amount", (provider, model, window, currency), amount)
     for component, amount in figures.components.items():
         yield _decimal("margin_cost_component_amount", (component, window, currency), amount)
     for basis, amount in figures.revenue.items():
@@ -214,6 +219,11 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: st
     reprice = whole and any(log.reprice_pending(book.text_hash, zone) for log in standing.logs.values())
     for provider in book.providers:
         yield Sample("margin_cost_reprice_pending", (provider,), float(reprice))
+    for balance in ledger.settled.balances if whole else ():
+        labels = (balance.provider, balance.pack.id, balance.pack.unit)
+        yield _decimal("margin_pack_balance_units", labels, balance.left)
+        if balance.pack.expires is not None:
+            yield Sample("margin_pack_expiry_timestamp_seconds", labels, float(balance.pack.expires))
     yield Sample("margin_pricing_info", (book.text_hash,), 1.0)
     for checked in book.checked(at):
         if checked.at is not None:

@@ -98,7 +98,12 @@ class Exporter:
                 jobs.append(_check_job(check))
         for usage_log in loaded.settings.usage:
             source = UsageSource(
-                self.store, usage_log, loaded.settings.zone, lambda: self.configuration.current.book, self._clock
+                self.store,
+                usage_log,
+                loaded.settings.zone,
+                lambda: self.configuration.current.book,
+                self._clock,
+                lambda key: self.configuration.current.pricing.status(key),
             )
             jobs.append(_usage_job(source, usage_log))
         return jobs

@@ -66,7 +66,7 @@ def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None =
     with store.read() as connection:
         standing = read_standing(connection, settings, at, memory)
         as_of = usable(standing.status, sources, at)
-        ledger = read_ledger(connection, sources, as_of, spans, settings.zone, memory, settings)
+        ledger = read_ledger(connection, sources, as_of, spans, settings.zone, memory, settings, loaded.pricing)
         moved = read_spans(connection, standing.baselines, accounts, moving, at, memory.health)
     computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
     groups = {

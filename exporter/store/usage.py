@@ -7,8 +7,8 @@ of major units (``exporter.money``), in the order of the key's ``measures``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from exporter.store.database import get_cursor
 
 DAY = 86_400
 HALF = 1_000_000
+FEW = 500
+"""So many keys are named in a statement; of more, the rest of what is read is left out afterwards."""
 REPORTED_COST = "reported_cost"
 LOGGED_COST = "logged_cost"
 COSTS = frozenset({REPORTED_COST, LOGGED_COST})
@@ -37,7 +39,9 @@ class UsageKey:
 
     ``measures`` are the names of the quantities that are not NULL in these rows, and ``reported_cost`` and
     ``logged_cost`` likewise. ``bad`` are those whose value is no number, negative, not finite or absurd: it is in no
-    sum, and such rows cannot be priced (``bad_row``).
+    sum, and such rows cannot be priced (``bad_row``). ``each`` are quantities whose value is the same in each of these
+    rows: (name, value × 10⁶, grid); the value is rounded up to the grid, in 10⁻⁶. Only prices that are not linear need
+    it.
     """
 
     source: str
@@ -50,6 +54,12 @@ class UsageKey:
     reported_currency: str = ""
     measures: tuple[str, ...] = ()
     bad: tuple[str, ...] = ()
+    each: tuple[tuple[str, int, int], ...] = ()
+
+    @cached_property
+    def base(self) -> UsageKey:
+        """The key without ``each``: all that a linear price depends on."""
+        return replace(self, each=()) if self.each else self
 
     @cached_property
     def text(self) -> str:
@@ -64,6 +74,7 @@ class UsageKey:
             "reported_currency": self.reported_currency,
             "measures": self.measures,
             "bad": self.bad,
+            "each": self.each,
         }
         return json.dumps({k: v for k, v in named.items() if v}, sort_keys=True, ensure_ascii=False)
 
@@ -87,6 +98,7 @@ class UsageKey:
             reported_currency=named.get("reported_currency", ""),
             measures=tuple(named.get("measures", ())),
             bad=tuple(named.get("bad", ())),
+            each=tuple((name, value, grid) for name, value, grid in named.get("each", ())),
         )
 
 
@@ -172,15 +184,19 @@ def _sources(connection: Connection) -> list[str]:
     return list(connection.execute(select(column).distinct().order_by(column)).scalars())
 
 
-def bucket_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
-    """Totals of the 15-minute buckets that begin in ``start ≤ bucket < end``, ordered."""
+def bucket_totals(
+    connection: Connection, start: int, end: int, keys: Collection[int] | None = None
+) -> list[UsageTotal]:
+    """Totals of the 15-minute buckets that begin in ``start ≤ bucket < end``, ordered; with ``keys`` only theirs."""
     table = schema.usage_bucket
-    rows = connection.execute(
-        select(table)
-        .where(table.c.source.in_(_sources(connection)), table.c.bucket >= start, table.c.bucket < end)
-        .order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet)
+    statement = select(table).where(
+        table.c.source.in_(_sources(connection)), table.c.bucket >= start, table.c.bucket < end
     )
-    return [UsageTotal._make(total) for total in joined(rows, 3)]
+    if keys is not None and len(keys) <= FEW:
+        statement = statement.where(table.c.key_id.in_(sorted(keys)))
+    rows = connection.execute(statement.order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet))
+    found = (UsageTotal._make(total) for total in joined(rows, 3))
+    return [total for total in found if keys is None or total.key_id in keys]
 
 
 def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:

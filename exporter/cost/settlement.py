@@ -1,0 +1,228 @@
+"""The history of metered usage, run through its meters in the order of time: who paid for which unit.
+
+Nothing before the first pack, plan or monthly tier matters, and nothing but metered usage is read. The run is kept by
+business day: when a day changes, it goes on from the state before that day, so that a snapshot that follows another
+only runs today again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import groupby
+from typing import NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+from exporter.cost.billing import EXACT, RATE
+from exporter.cost.days import DAY, Cuts
+from exporter.cost.metering import ZERO, Balance, Blend, Meters, State, breakage, metered_rate
+from exporter.cost.pricebook import PriceBook
+from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of, terms_at
+from exporter.store.usage import Revision, UsageKey, UsageTotal
+from exporter.usagelog import Status
+
+V = TypeVar("V")
+
+READ_DAYS = 31
+"""Business days that are read at a time, to bound memory."""
+
+Rates = tuple[MeterRate | Unpriced, ...]
+"""What one of each metered term's quantity costs, in the order of the terms."""
+Read = Callable[[int, int, Collection[int]], Sequence[UsageTotal]]
+"""Bucket totals of some keys that begin in ``start ≤ bucket < end``, in any order."""
+
+
+class Expired(NamedTuple):
+    """Units of a pack that were paid for and never used."""
+
+    at: int
+    provider: str
+    pack: str
+    currency: str
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What metered usage cost: by bucket what one of each meter, by segment and key id what one of each metered term
+    cost there. ``balances`` and ``expired`` as of the moment that was asked for."""
+
+    buckets: Mapping[int, Mapping[Meter, Blend]] = field(default_factory=dict)
+    segments: Mapping[int, Mapping[int, Rates]] = field(default_factory=dict)
+    balances: tuple[Balance, ...] = ()
+    expired: tuple[Expired, ...] = ()
+
+
+class _Sums:
+    """One (segment, key): how much of each metered term, and what it cost."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.counts = [ZERO] * len(terms.metered)
+        self.costs: list[dict[tuple[int, str], Decimal]] = [{} for _ in terms.metered]
+        self.last: list[MeterRate | Unpriced | None] = [None] * len(terms.metered)
+
+    def add(self, i: int, count: Decimal, rate: MeterRate | Unpriced) -> None:
+        if not isinstance(self.last[i], Unpriced):
+            self.last[i] = rate
+        if isinstance(rate, Unpriced):
+            return
+        self.counts[i] = EXACT.add(self.counts[i], count)
+        costs = self.costs[i]
+        for kind, money in enumerate(rate):
+            for currency, one in money:
+                costs[kind, currency] = EXACT.add(costs.get((kind, currency), ZERO), EXACT.multiply(count, one))
+
+    def rates(self) -> Rates:
+        """The mean of each term; a bucket without a price leaves its whole segment without."""
+        return tuple(map(self._rate, range(len(self.counts))))
+
+    def _rate(self, i: int) -> MeterRate | Unpriced:
+        last = self.last[i]
+        assert last is not None
+        if isinstance(last, Unpriced) or not self.counts[i]:
+            return last
+        kinds: tuple[dict[str, Decimal], dict[str, Decimal]] = ({}, {})
+        for (kind, currency), cost in self.costs[i].items():
+            kinds[kind][currency] = RATE.divide(cost, self.counts[i])
+        return MeterRate(tuple(sorted(kinds[0].items())), tuple(sorted(kinds[1].items())))
+
+
+class Settling:
+    """The running settlement of one price book. ``status_of`` gives a key's canonical status."""
+
+    def __init__(self, book: PriceBook, zone: ZoneInfo, status_of: Callable[[UsageKey], Status]) -> None:
+        self.meters = Meters(book)
+        self._book = book
+        self._status_of = status_of
+        self._cuts = Cuts(zone, book.boundaries())
+        self._seen: dict[int, Revision] = {}
+        self._before: dict[int, State] = {}  # by business day: the state in which it begins
+        self._state = State()
+        self._assumed: dict[tuple[Meter, int], Decimal] = {}
+        self._buckets: dict[int, Mapping[Meter, Blend]] = {}
+        self._segments: dict[int, Mapping[int, Rates]] = {}
+        self._kept_from: int | None = None
+        self._metered: dict[int, bool] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def since(self) -> int | None:
+        """Nothing that was used before matters; None where nothing is metered."""
+        return self.meters.since
+
+    def settle(
+        self, read: Read, revisions: Mapping[int, Revision], keys: Mapping[int, UsageKey], keep_from: int, at: int
+    ) -> Settled:
+        """Settle all usage up to now; ``revisions`` by UTC day from ``since`` on. Results from ``keep_from`` on."""
+        if self.since is None:
+            return Settled()
+        with self._lock:
+            changed = [day for day in {*revisions, *self._seen} if revisions.get(day) != self._seen.get(day)]
+            if self._kept_from is None or keep_from < self._kept_from:
+                changed.append(keep_from)
+            self._seen = dict(revisions)
+            self._kept_from = keep_from
+            if changed:
+                ids = self._ids(keys)
+                end = max(revisions, default=0) + DAY
+                self._run(max(min(changed), self.since), end, read, keys, ids)
+                while (again := self._wrong_month()) is not None:
+                    self._run(again, end, read, keys, ids)
+            self._forget(keep_from)
+            return self._result(at)
+
+    def _ids(self, keys: Mapping[int, UsageKey]) -> frozenset[int]:
+        """Keys of providers of whom anything is metered."""
+        for id_, key in keys.items():
+            if id_ not in self._metered:
+                self._metered[id_] = self.meters.meters(self._book.provider_label(key.provider))
+        return frozenset(id_ for id_ in keys if self._metered[id_])
+
+    def _run(self, start: int, end: int, read: Read, keys: Mapping[int, UsageKey], ids: Collection[int]) -> None:
+        """Run everything from the business day of ``start`` on again."""
+        day = self._cuts.day(start)
+        later = sorted(one for one in self._before if one >= day)
+        self._state = self._before[later[0]].copy() if later else self._state
+        for one in later:
+            del self._before[one]
+        former_buckets, former_segments = self._buckets, self._segments
+        self._buckets = {at: found for at, found in former_buckets.items() if at < day}
+        self._segments = {at: found for at, found in former_segments.items() if at < day}
+        while day < end and ids:
+            stop = day
+            for _ in range(READ_DAYS):
+                stop = self._cuts.next_day(stop)
+            totals = sorted(read(day, stop, ids), key=lambda total: (total.start, total.key_id))
+            for start_of_day, of_day in groupby(totals, key=lambda total: self._cuts.day(total.start)):
+                self._day(start_of_day, list(of_day), keys)
+            day = stop
+        self._buckets = _same(self._buckets, former_buckets)
+        self._segments = _same(self._segments, former_segments)
+
+    def _day(self, day: int, totals: Iterable[UsageTotal], keys: Mapping[int, UsageKey]) -> None:
+        self._before[day] = self._state.copy()
+        starts = self._cuts.starts(day, self._cuts.next_day(day))
+        sums: dict[tuple[int, int], _Sums] = {}
+        for bucket, of_bucket in groupby(totals, key=lambda total: total.start):
+            drawn: list[tuple[UsageTotal, Terms, list[tuple[Metered, Decimal]]]] = []
+            demand: dict[Meter, Decimal] = {}
+            for total in of_bucket:
+                key = keys[total.key_id]
+                terms = terms_at(self._book, key, self._status_of(key), bucket)
+                if not isinstance(terms, Terms) or not terms.metered:
+                    continue
+                measures = dict(zip(key.measures, total.measures, strict=True))
+                counts = [(one, count_of(one.quantity, total.requests, measures)) for one in terms.metered]
+                drawn.append((total, terms, counts))
+                for metered, count in counts:
+                    amount = EXACT.multiply(count, metered.factor)
+                    demand[metered.meter] = EXACT.add(demand.get(metered.meter, ZERO), amount)
+            if not drawn:
+                continue
+            blends = self._buckets[bucket] = self.meters.draw(self._state, bucket, demand, self._assumed)
+            segment = self._cuts.segment_of(starts, bucket)
+            for total, terms, counts in drawn:
+                into = sums.setdefault((segment, total.key_id), _Sums(terms))
+                for i, (metered, count) in enumerate(counts):
+                    into.add(i, count, metered_rate(metered, blends))
+        by_segment: dict[int, dict[int, Rates]] = {}
+        for (segment, key_id), found in sums.items():
+            by_segment.setdefault(segment, {})[key_id] = found.rates()
+        self._segments.update(by_segment)
+
+    def _wrong_month(self) -> int | None:
+        """Start of the first month whose cliff tiers were priced by a total that it does not have."""
+        assumed, self._assumed = self._assumed, dict(self._state.months)
+        wrong = [
+            month
+            for month, total in self._state.months.items()
+            if not self.meters.same_price(month, total, assumed.get(month, ZERO))
+        ]
+        return min((start for _, start in wrong), default=None)
+
+    def _forget(self, keep_from: int) -> None:
+        """Results of days that no window shows are dropped, the states before them stay."""
+        day = self._cuts.day(keep_from)
+        for at in [at for at in self._buckets if at < day]:
+            del self._buckets[at]
+        for at in [at for at in self._segments if at < day]:
+            del self._segments[at]
+
+    def _result(self, at: int) -> Settled:
+        balances = self.meters.balances(self._state)
+        expired = tuple(
+            Expired(one.pack.expires, one.provider, one.pack.id, one.pack.currency, breakage(one))
+            for one in balances
+            if one.pack.expires is not None and one.pack.expires <= at and one.left
+        )
+        live = (one for one in balances if one.pack.expires is None or one.pack.expires > at)
+        return Settled(
+            dict(self._buckets), dict(self._segments), tuple(one for one in live if one.pack.purchased <= at), expired
+        )
+
+
+def _same(now: dict[int, V], former: Mapping[int, V]) -> dict[int, V]:
+    """``now`` with what is as it was being the same object: its price is known."""
+    return {at: former[at] if at in former and former[at] == found else found for at, found in now.items()}

@@ -1,0 +1,92 @@
+"""Costs that no call has: plan fees and fixed costs by elapsed time, and packs that expired with units left. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from exporter.clock import day_of, day_starts
+from exporter.config import Fx
+from exporter.cost.accrual import accrued
+from exporter.cost.billing import EXACT
+from exporter.cost.plans import Recurring
+from exporter.cost.pricebook import PriceBook
+from exporter.cost.settlement import Settled
+
+UTC = ZoneInfo("UTC")
+
+
+@dataclass
+class Plans:
+    """Costs of one window by component, in major units of the reporting currency. A component is there when the price
+    book has any of its kind, and not when a day of it has no exchange rate."""
+
+    components: dict[str, Decimal] = field(default_factory=dict)
+    missing_fx: set[str] = field(default_factory=set)
+
+    @property
+    def total(self) -> Decimal:
+        return sum(self.components.values(), Decimal(0))
+
+
+def plans_of(book: PriceBook, settled: Settled, fx: Fx, zone: ZoneInfo, start: int, end: int) -> Plans:
+    """``subscription``, ``fixed`` and ``breakage`` of ``[start, end)``; ``zone`` is that of business days."""
+    found = Plans()
+    providers = book.providers.values()
+    plans = [(plan, one.zone) for one in providers for plan in one.subscriptions]
+    _accrue(found, "subscription", plans, fx, zone, start, end)
+    _accrue(found, "fixed", [(cost, UTC) for cost in book.fixed_costs], fx, zone, start, end)
+    if any(one.packs for one in providers):
+        amount: Decimal | None = Decimal(0)
+        for expired in settled.expired:
+            if not start <= expired.at < end:
+                continue
+            rate = fx.rate(expired.currency, day_of(expired.at, zone))
+            if rate is None:
+                found.missing_fx.add(expired.currency)
+                amount = None
+            elif amount is not None:
+                amount = EXACT.add(amount, EXACT.multiply(expired.amount, rate))
+        if amount is not None:
+            found.components["breakage"] = amount
+    return found
+
+
+def _accrue(
+    found: Plans,
+    component: str,
+    plans: Sequence[tuple[Recurring, ZoneInfo]],
+    fx: Fx,
+    zone: ZoneInfo,
+    start: int,
+    end: int,
+) -> None:
+    if not plans:
+        return
+    amount: Decimal | None = Decimal(0)
+    for plan, own in plans:
+        low, high = max(start, plan.from_), end if plan.to is None else min(end, plan.to)
+        for since, until, rate in _rates(plan.currency, fx, zone, low, high):
+            if rate is None:
+                found.missing_fx.add(plan.currency)
+                amount = None
+            elif amount is not None:
+                amount = EXACT.add(amount, EXACT.multiply(accrued(plan, own, since, until), rate))
+    if amount is not None:
+        found.components[component] = amount
+
+
+def _rates(currency: str, fx: Fx, zone: ZoneInfo, start: int, end: int) -> Iterator[tuple[int, int, Decimal | None]]:
+    """``[start, end)`` in stretches of one exchange rate."""
+    if start >= end:
+        return
+    since, rate = start, fx.rate(currency, day_of(start, zone))
+    if currency in fx.rates:
+        for at in day_starts(start, end, zone)[1:]:
+            following = fx.rate(currency, day_of(at, zone))
+            if following != rate:
+                yield since, at, rate
+                since, rate = at, following
+    yield since, end, rate

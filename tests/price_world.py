@@ -1,0 +1,144 @@
+"""A usage log with media quantities in SQLite (or PostgreSQL), polled into a state and priced there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from price_oracle import Book, Row
+from sqlalchemy import create_engine, text
+
+from exporter.clock import FixedClock
+from exporter.config import Fx
+from exporter.cost.pricebook import PriceBook, parse_pricebook
+from exporter.cost.source import UsageSource
+from exporter.databaseurl import DatabaseUrl
+from exporter.fx import FxRate
+from exporter.margin.ledger import Ledger, Sources, read_ledger
+from exporter.margin.plans import Plans, plans_of
+from exporter.margin.remembered import Remembered
+from exporter.margin.usage import Cost, Pricing, cost_of
+from exporter.margin.windows import Window
+from exporter.store.database import Store
+from exporter.store.lease import Lease
+from exporter.usagelog import Columns, UsageSettings
+
+NOW = int(datetime(2026, 11, 22, 15, 0, tzinfo=UTC).timestamp())
+QUANTITIES = ("duration_s", "images", "characters", "units")
+EUR = "1.25"
+
+
+def parse(book: Book) -> PriceBook:
+    """JSON is YAML."""
+    return parse_pricebook(json.dumps(book))
+
+
+class PriceWorld:
+    """One log, one state, and what they come to. A context manager."""
+
+    def __init__(self, book: Book, zone: str = "UTC", usage_url: str | None = None, **settings: Any) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        folder = Path(self.folder.name)
+        self.zone = ZoneInfo(zone)
+        self.clock = FixedClock(float(NOW))
+        self.url = usage_url or f"sqlite:///{folder}/usage.db"
+        self.engine = create_engine(self.url)
+        number = "TEXT" if self.url.startswith("sqlite") else "numeric"
+        time = "INTEGER" if self.url.startswith("sqlite") else "bigint"
+        columns = ", ".join(f"{name} {number}" for name in QUANTITIES)
+        self.run(
+            f"CREATE TABLE calls (id {time} PRIMARY KEY, at {time}, provider text, model text, status text,"
+            f" resolution text, {columns})"
+        )
+        self.run("CREATE INDEX calls_at ON calls (at)")
+        self.settings = UsageSettings(
+            url=DatabaseUrl(self.url), table="calls", time_format="epoch_s",
+            columns=Columns(id="id", time="at", provider="provider", model="model", status="status"),
+            quantities={name: name for name in QUANTITIES}, attributes={"resolution": "resolution"},
+            **settings,
+        )  # fmt: skip
+        self.store = Store(f"sqlite:///{folder}/state.db")
+        self.store.prepare()
+        assert Lease(self.store, "test").acquire_or_renew()
+        self.memory = Remembered()
+        self.use(book)
+        self.source = UsageSource(self.store, self.settings, self.zone, lambda: self.book, self.clock)
+
+    def use(self, book: Book) -> None:
+        """Price by another book from now on."""
+        self.book = parse(book)
+        self.pricing = Pricing(self.book, {"usage": self.settings.canonical_status})
+
+    def __enter__(self) -> PriceWorld:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.store.close()
+        self.engine.dispose()
+        self.folder.cleanup()
+
+    def run(self, statement: str, values: list[dict[str, Any]] | None = None) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def put(self, rows: Iterable[Row]) -> None:
+        names = ", ".join(f":{name}" for name in QUANTITIES)
+        empty = dict.fromkeys(QUANTITIES)
+        values = [
+            {"id": row.id, "at": row.time, "model": row.model, "status": row.status, "resolution": row.resolution,
+             **empty, **row.quantities}
+            for row in rows
+        ]  # fmt: skip
+        if values:
+            self.run(f"INSERT INTO calls VALUES (:id, :at, 'P', :model, :status, :resolution, {names})", values)
+
+    def poll(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.source.poll()
+            with self.store.read() as connection:
+                status = self.source.status(connection)
+            assert status.up, status.message
+
+    def ledger(self, *spans: tuple[int, int]) -> Ledger:
+        sources = Sources((), (), ("usage/usage",))
+        windows = [Window(str(i), start, end) for i, (start, end) in enumerate(spans)]
+        as_of = {"usage/usage": self.clock.now()}
+        with self.store.read() as connection:
+            return read_ledger(connection, sources, as_of, windows, self.zone, self.memory, None, self.pricing)
+
+    @property
+    def fx(self) -> Fx:
+        return Fx("usd", {"eur": (FxRate.model_validate({"from": date(2020, 1, 1), "rate": EUR}),)})
+
+    def cost(self, start: int, end: int) -> Cost:
+        ledger = self.ledger((start, end))
+        return cost_of(
+            ledger.usage_in(start, end, self.zone), ledger.keys, self.pricing, self.fx, self.zone, ledger.settled
+        )
+
+    def plans(self, start: int, end: int) -> Plans:
+        return plans_of(self.book, self.ledger((start, end)).settled, self.fx, self.zone, start, end)
+
+    def booked(self) -> dict[tuple[str, str], int]:
+        """Cost + restatements by model and currency, × 10⁹."""
+        with self.store.read() as connection:
+            rows = connection.exec_driver_sql("SELECT metric, model, label, value FROM usage_counter").all()
+        sign = {"cost": 1, "restatement_up": 1, "restatement_down": -1}
+        found: dict[tuple[str, str], int] = {}
+        for metric, model, label, value in rows:
+            if metric in sign:
+                found[model, label] = found.get((model, label), 0) + sign[metric] * int(value)
+        return found
+
+
+def book_of(provider: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A whole price book with one provider, ``p``."""
+    return {"schema": "margin-pricing/1", "providers": {"p": dict(provider)}, **more}
