@@ -11,18 +11,22 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
+from exporter.config import Settings
 from exporter.fx import Fx
+from exporter.margin.ledger import Ledger
 from exporter.margin.recognition import SCALE, Book, Cell
 from exporter.money import exponent
 
 
 @dataclass(frozen=True)
 class Earnings:
-    """``total`` and ``by_product`` in major units of the reporting currency (product ``""``: none is known);
-    ``missing_fx``: currencies without a rate on a day that matters, whose part is left out."""
+    """In major units of the reporting currency: ``total``, ``by_product`` (``""``: none is known), ``by_customer``
+    (one with a label of its own, ``other``, ``""`` where none is known); each sums to the total. ``missing_fx``:
+    currencies without a rate on a day that matters, whose part is left out."""
 
     total: Decimal = Decimal(0)
     by_product: Mapping[str, Decimal] = field(default_factory=dict)
+    by_customer: Mapping[str, Decimal] = field(default_factory=dict)
     missing_fx: frozenset[str] = frozenset()
 
 
@@ -33,21 +37,33 @@ def amount_of(scaled: int, currency: str) -> Decimal:
 
 def earnings(cells: Mapping[Cell, int], fx: Fx) -> Earnings:
     """Revenue of a window's cells (``Book.between``) in the reporting currency."""
-    sums: dict[tuple[str, str, date | None], int] = {}
+    sums: dict[tuple[str, str, str, date | None], int] = {}
     for cell, amount in cells.items():
         if cell.kind == "revenue":
-            key = (cell.product, cell.currency, cell.day)
+            key = (cell.product, cell.customer, cell.currency, cell.day)
             sums[key] = sums.get(key, 0) + amount
     missing: set[str] = set()
+    total = Decimal(0)
     by_product: dict[str, Decimal] = {}
-    for product, currency, day in sorted(sums, key=lambda key: (*key[:2], key[2] or date.min)):
+    by_customer: dict[str, Decimal] = {}
+    for key in sorted(sums, key=lambda key: (*key[:3], key[3] or date.min)):
+        product, customer, currency, day = key
         rate = Decimal(1) if day is None else fx.rate(currency, day)
         if rate is None:
             missing.add(currency)
             continue
-        worth = amount_of(sums[product, currency, day], currency) * rate
+        worth = amount_of(sums[key], currency) * rate
+        total += worth
         by_product[product] = by_product.get(product, Decimal(0)) + worth
-    return Earnings(sum(by_product.values(), Decimal(0)), by_product, frozenset(missing))
+        by_customer[customer] = by_customer.get(customer, Decimal(0)) + worth
+    return Earnings(total, by_product, by_customer, frozenset(missing))
+
+
+def recognized_by(ledger: Ledger, settings: Settings, start: int, end: int) -> Earnings | None:
+    """Recognised revenue of ``start ≤ t < end``; None while it is not known which payments belong to invoices."""
+    if ledger.recognized is None or any(ledger.recognized.unlinked.values()):
+        return None
+    return earnings(ledger.recognized.book.between(start, end), settings.fx)
 
 
 def by_account(cells: Mapping[Cell, int], kind: str) -> dict[tuple[str, str], Decimal]:

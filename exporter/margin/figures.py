@@ -15,7 +15,7 @@ from fractions import Fraction
 from exporter.clock import day_of
 from exporter.config import Settings
 from exporter.margin.cash import Cash, CashKey
-from exporter.margin.earnings import Earnings, by_account, earnings, held_currencies
+from exporter.margin.earnings import Earnings, by_account, held_currencies, recognized_by
 from exporter.margin.ledger import Ledger, cut, ledger_source
 from exporter.margin.plans import Plans, plans_of
 from exporter.margin.usage import Cost, Pricing, cost_of
@@ -94,7 +94,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     missing_fx |= plans.missing_fx if plans else set()
     if money and money.whole:
         revenue["cash"] = money.net_sales
-    earned = _earned(ledger, settings, window.start, window.end)
+    earned = recognized_by(ledger, settings, window.start, window.end)
     if earned is not None:
         missing_fx |= earned.missing_fx
         if not earned.missing_fx:
@@ -130,7 +130,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         )
         income = joint_money.net_sales if basis == "cash" else revenue.get(basis)
         if basis == "recognized" and end < window.end:
-            income = _income(_earned(ledger, settings, window.start, end))
+            income = _income(recognized_by(ledger, settings, window.start, end))
         if income is None or not joint_money.whole or joint_cost.missing_fx or joint_plans.missing_fx:
             continue
         profit[basis] = income - joint_cost.total - joint_plans.total - joint_money.fees - joint_money.payout_fees
@@ -166,13 +166,6 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
 def _needs(ledger: Ledger, basis: str) -> tuple[str, ...]:
     """Names of the sources that a basis rests on."""
     return {"cash": ledger.sources.cash, "recognized": ledger.sources.recognized}.get(basis, ledger.sources.mrr)
-
-
-def _earned(ledger: Ledger, settings: Settings, start: int, end: int) -> Earnings | None:
-    """Recognised revenue of a span; None while it is not known which payments belong to invoices."""
-    if ledger.recognized is None or any(ledger.recognized.unlinked.values()):
-        return None
-    return earnings(ledger.recognized.book.between(start, end), settings.fx)
 
 
 def _income(earned: Earnings | None) -> Decimal | None:

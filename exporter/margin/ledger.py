@@ -203,6 +203,7 @@ def read_ledger(
     revised = revisions(connection, first - DAY, end)
     segments = memory.segments(connection, revised, first, end)
     keys = memory.keys(connection)
+    groups = memory.groups.read(connection, revised, segments, start)
     return Ledger(
         sources=sources,
         as_of=as_of,
@@ -214,9 +215,9 @@ def read_ledger(
         buckets=memory.buckets(connection, revised, edges),
         active=memory.active(connection, revised, days),
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
-        groups=memory.groups.read(connection, revised, segments, start),
-        recognized=_recognized(connection, sources, as_of, start, memory, settings),
         settled=NOTHING if pricing is None else _settle(connection, pricing, keys, zone, first, end),
+        groups=groups,
+        recognized=_recognized(connection, sources, as_of, start, memory, settings, groups),
     )
 
 
@@ -227,11 +228,13 @@ def _recognized(
     start: int,
     memory: Remembered,
     settings: Settings | None,
+    groups: Mapping[str, Grouped],
 ) -> Recognized | None:
     if settings is None or not sources.invoices or not {*sources.ledger, *sources.invoices} <= as_of.keys():
         return None
     known = {name.split("/")[1]: as_of[name] for name in sources.invoices}
-    return memory.recognized.read(connection, known, start, settings)
+    customers = groups["customer"].labels if "customer" in groups else ()
+    return memory.recognized.read(connection, known, start, settings, customers)
 
 
 def _settle(

@@ -34,7 +34,8 @@ ALWAYS = -(2**62)
 
 
 class Cell(NamedTuple):
-    """What earnings are kept apart by. ``kind``: revenue, or tax that was collected. ``day``: the business day whose
+    """What earnings are kept apart by. ``kind``: revenue, or tax that was collected. ``customer``: one with a label of
+    its own, ``other``, or ``""`` where none is known. ``day``: the business day whose
     rate converts them; None where none is needed."""
 
     kind: str
@@ -42,6 +43,7 @@ class Cell(NamedTuple):
     currency: str
     product: str
     day: date | None
+    customer: str = ""
 
 
 class Piece(NamedTuple):

@@ -6,7 +6,7 @@ The rule itself is in ``recognition``. Here is what becomes a piece: invoice lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -28,6 +28,8 @@ REVENUE: Final = tuple(
     category for category, kind in CATEGORY_KIND.items() if kind in ("gross", "refund", "dispute", "connect")
 )
 """Reporting categories whose rows are revenue or take it back."""
+OTHER: Final = "other"
+"""Label of the customers that have none of their own."""
 WRITE_OFFS: Final = ("write_off", "write_off_paid")
 
 
@@ -51,13 +53,22 @@ class RecognizedMemory:
         self._signatures: dict[DayKey, object] = {}
         self._unlinked: tuple[object, Mapping[str, int]] = (None, {})
 
-    def read(self, connection: Connection, known: Mapping[str, float], start: int, settings: Settings) -> Recognized:
-        """What is recognised at and after ``start``. ``known``: account → the time its invoices are from."""
-        made_of = (sorted(known), settings.recognition, settings.business_time_zone, settings.reporting_currency)
+    def read(
+        self,
+        connection: Connection,
+        known: Mapping[str, float],
+        start: int,
+        settings: Settings,
+        customers: Collection[str] = (),
+    ) -> Recognized:
+        """What is recognised at and after ``start``. ``known``: account → the time its invoices are from;
+        ``customers``: those kept apart."""
+        zone, currency = settings.business_time_zone, settings.reporting_currency
+        made_of = (sorted(known), settings.recognition, zone, currency, sorted(customers))
         if self._made_of != made_of:
             self._made_of, self._book, self._signatures = made_of, Book({}), {}
         accounts = sorted(known)
-        reader = _Reader(connection, known, start, settings)
+        reader = _Reader(connection, known, start, settings, frozenset(customers))
         wanted = reader.signatures(accounts)
         fresh = [key for key, signature in wanted.items() if self._signatures.get(key) != signature]
         if fresh or wanted.keys() != self._signatures.keys():
@@ -99,13 +110,20 @@ def _runs(keys: Sequence[DayKey]) -> list[list[DayKey]]:
 class _Reader:
     """Reads shards in the caller's transaction."""
 
-    def __init__(self, connection: Connection, known: Mapping[str, float], start: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        known: Mapping[str, float],
+        start: int,
+        settings: Settings,
+        customers: frozenset[str],
+    ) -> None:
         self._connection = connection
         self._known = known
         self._rules = settings.recognition
         self._start = start - DAY * max((0, *(rule.over_days for rule in self._rules.products.values())))
         self._charges_start = start - DAY * self._rules.charges.over_days
-        self._cell = _cells(settings)
+        self._cell = _cells(settings, customers)
 
     def signatures(self, accounts: Sequence[str]) -> dict[DayKey, object]:
         """The days that matter, in order, each with what its shard depends on."""
@@ -127,14 +145,14 @@ class _Reader:
     def _lines(self, account: str, low: int, high: int) -> Iterable[tuple[int, Cell, Iterable[Piece]]]:
         cuts = cuts_by_line(recognition.cuts(self._connection, account, low, high), self._rules)
         for line in recognition.lines(self._connection, account, low, high, self._start):
-            cell = self._cell(_kind(line), account, line.currency, line.product, line.known_at)
+            cell = self._cell(_kind(line), account, line.currency, line.product, line.customer_id, line.known_at)
             yield line.known_at, cell, line_pieces(line, cuts, self._rules)
 
     def _charges(self, account: str, low: int, high: int) -> Iterable[tuple[int, Cell, Iterable[Piece]]]:
         known = int(self._known[account]) + 1
         spread = self._rules.charges.over_days > 0
         for row in recognition.payments(self._connection, account, low, min(high, known), REVENUE, spread):
-            cell = self._cell("revenue", account, row.currency, "", row.created)
+            cell = self._cell("revenue", account, row.currency, "", row.customer_id, row.created)
             yield row.created, cell, (payment_piece(row, self._rules),)
 
 
@@ -175,18 +193,19 @@ def payment_piece(row: Payment, rules: RecognitionRules) -> Piece:
     return Piece(row.amount, row.charged_at, row.charged_at + over, row.created)
 
 
-def _cells(settings: Settings) -> Callable[[str, str, str, str, int], Cell]:
-    """Makes cells: (kind, account, currency, product, time) → cell, each business day worked out once."""
+def _cells(settings: Settings, customers: frozenset[str]) -> Callable[[str, str, str, str, str | None, int], Cell]:
+    """Makes cells: (kind, account, currency, product, customer, time) → cell, each business day worked out once."""
     zone: ZoneInfo = settings.zone
     days: dict[int, date] = {}
 
-    def make(kind: str, account: str, currency: str, product: str, at: int) -> Cell:
+    def make(kind: str, account: str, currency: str, product: str, customer: str | None, at: int) -> Cell:
         day = None
         if currency != settings.reporting_currency:
             bucket = bucket_of(at)
             day = days.get(bucket)
             if day is None:
                 day = days[bucket] = day_of(bucket, zone)
-        return Cell(kind, account, currency, product, day)
+        label = OTHER if customer and customer not in customers else customer or ""
+        return Cell(kind, account, currency, product, day, label)
 
     return make
