@@ -33,6 +33,8 @@ class Facts:
     payers: Mapping[str, str]
     """Transaction → customer."""
     books: truth_recognized.Books = field(default_factory=truth_recognized.Books)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed payments by reason, of the last 30 days before the first reading and since."""
 
 
 def books_of(source: History | World) -> truth_recognized.Books:
@@ -64,7 +66,9 @@ def facts_of(world: World, usage: Sequence[Usage]) -> Facts:
     with world.lock:
         subscriptions, prices = list(world.collections["subscriptions"]), list(world.collections["prices"])
         payers = truth.payers(*(list(world.collections[name]) for name in ("charges", "refunds", "disputes")))
-    return Facts(int(world.clock.now()), transactions, subscriptions, prices, usage, payers, books_of(world))
+        failures = truth.failures(world.collections["events"])
+    now = int(world.clock.now())
+    return Facts(now, transactions, subscriptions, prices, usage, payers, books_of(world), failures)
 
 
 def spans_of(zone: str, now: int) -> dict[str, tuple[int, int]]:
@@ -279,6 +283,14 @@ def check_counters(view: View, facts: Facts) -> None:
     assert found == requests
     expected = truth.usage_cost(facts.usage, 0, facts.now + 1)
     assert {key: value for key, value in cost.items() if value} == {key: n for key, n in expected.items() if n}
+    payments: dict[str, Counter[str]] = {"succeeded": Counter(), "failed": Counter()}
+    for (_, outcome, label), count in view.standing.payments.items():
+        payments[outcome][label] += count
+    unknown = payments["succeeded"].pop("unknown", 0)  # counted when the key might not read charges
+    missed = Counter(truth.methods(facts.books.charges))
+    missed.subtract(payments["succeeded"])
+    assert (min(missed.values()) >= 0, missed.total()) == (True, unknown)
+    assert payments["failed"] == facts.failures
     by_category: Counter[tuple[str, str]] = Counter()
     for transaction in facts.transactions:
         by_category[transaction.currency, transaction.category] += transaction.net

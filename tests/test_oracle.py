@@ -51,7 +51,8 @@ class Business:
         history = self.history
         payers = truth.payers(history.charges, history.refunds, history.disputes)
         books = books_of(history)
-        return Facts(NOW, history.transactions, history.subscriptions, history.prices, self.usage, payers, books)
+        rest = history.transactions, history.subscriptions, history.prices, self.usage
+        return Facts(NOW, *rest, payers, books, truth.failures(history.events))
 
 
 @pytest.fixture(scope="module")

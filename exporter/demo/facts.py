@@ -75,6 +75,8 @@ class Charge:
     """Stripe's decline code, such as ``insufficient_funds``."""
     refunded: int = 0
     disputed: bool = False
+    method: str = "card"
+    """``payment_method_details.type``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,9 @@ class Renderer(InvoiceRenderer):
     def _charges(self, fact: Charge, expand: Tree) -> str:
         paid = fact.failure is None
         tail = fact.id[3:]
+        details = money.OTHER_DETAILS.get(fact.method)
+        if details is None:
+            details = money.CARD_DETAILS.fill({"amount": str(fact.amount), "network_id": f'"{tail}"'})
         return money.CHARGE.fill(
             {
                 "id": f'"{fact.id}"',
@@ -110,7 +113,7 @@ class Renderer(InvoiceRenderer):
                 "outcome": '"authorized"' if paid else '"issuer_declined"',
                 "payment_intent": f'"{fact.payment_intent}"',
                 "payment_method": f'"pm_{tail}"',
-                "network_id": f'"{tail}"',
+                "payment_method_details": details,
                 "receipt_url": f'"https://pay.stripe.com/receipts/payment/{tail}{tail}{tail}"',
                 "fully_refunded": boolean(fact.refunded >= fact.amount),
                 "status": '"succeeded"' if paid else '"failed"',

@@ -6,6 +6,7 @@ API version 2026-10-28.endive. Personal fields are there, as on a real account, 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from exporter.demo.shape import Shape
@@ -75,6 +76,26 @@ _CARD: dict[str, Any] = {
     "wallet": None,
 }
 
+CARD_DETAILS = Shape({"card": _CARD, "type": "card"})
+OTHER_DETAILS = {
+    "link": json.dumps({"link": {"country": "US"}, "type": "link"}),
+    "sepa_debit": json.dumps(
+        {
+            "sepa_debit": {
+                "bank_code": "37040044",
+                "branch_code": None,
+                "country": "DE",
+                "expected_debit_date": None,
+                "fingerprint": "FD81kbVPe7M05BMj",
+                "last4": "3000",
+                "mandate": None,
+            },
+            "type": "sepa_debit",
+        }
+    ),
+}
+"""``payment_method_details`` of a charge by its type: https://docs.stripe.com/api/charges/object"""
+
 CHARGE = Shape(
     {
         "id": "<id>",
@@ -121,7 +142,7 @@ CHARGE = Shape(
         "paid": "<paid>",
         "payment_intent": "<payment_intent>",
         "payment_method": "<payment_method>",
-        "payment_method_details": {"card": _CARD, "type": "card"},
+        "payment_method_details": "<payment_method_details>",
         "presentment_details": None,
         "radar_options": {},
         "receipt_email": None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fractions import Fraction
 
-from exporter.demo.facts import Charge, Dispute, Price, Refund, Subscription, Transaction, Usage
+from exporter.demo.facts import Charge, Dispute, Event, Price, Refund, Subscription, Transaction, Usage
 
 GROSS = frozenset({"charge"})
 REFUNDS = frozenset({"refund", "refund_failure"})
@@ -92,6 +92,17 @@ def payers(charges: Iterable[Charge], refunds: Iterable[Refund], disputes: Itera
         if dispute.charge in paid_by:
             found.update(dict.fromkeys(dispute.transactions, paid_by[dispute.charge]))
     return found
+
+
+def methods(charges: Iterable[Charge]) -> dict[str, int]:
+    """Method → payments that came in."""
+    return dict(Counter(charge.method for charge in charges if charge.transaction is not None))
+
+
+def failures(events: Iterable[Event]) -> dict[str, int]:
+    """Stripe's decline code → failed attempts that were announced."""
+    failed = (event.snapshot for event in events if event.type == "charge.failed")
+    return dict(Counter(str(charge.failure) for charge in failed if isinstance(charge, Charge)))
 
 
 def money_by(

@@ -100,7 +100,8 @@ class Choice:
         """What the choice is made for: as long as it is the same, the choice stands. Empty: there is none to make."""
         status = sources.statuses(connection)
         wanted = Sources.of(settings)
-        read = [name for name in wanted.all if name in status and status[name].complete_at is not None]
+        needed = (*wanted.ledger, *wanted.usage)
+        read = [name for name in needed if name in status and status[name].complete_at is not None]
         if not settings.customers.cap or not read:
             return ""
         day = day_of(at, settings.zone).isoformat()

@@ -45,6 +45,11 @@ def invoices_source(account: str) -> str:
     return f"stripe/{account}/invoices"
 
 
+def payments_source(account: str) -> str:
+    """Name of the source that counts an account's failed payments."""
+    return f"stripe/{account}/payments"
+
+
 def usage_source(name: str) -> str:
     """Name of the source that reads a usage log."""
     return f"usage/{name}"
@@ -58,6 +63,7 @@ class Sources:
     subscriptions: tuple[str, ...]
     usage: tuple[str, ...]
     invoices: tuple[str, ...] = ()
+    payments: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Sources:
@@ -67,6 +73,7 @@ class Sources:
             subscriptions=tuple(subscriptions_source(account.name) for account in settings.accounts),
             usage=tuple(usage_source(usage.name) for usage in settings.usage),
             invoices=tuple(invoices_source(account.name) for account in settings.accounts),
+            payments=tuple(payments_source(account.name) for account in settings.accounts),
         )
 
     @property
@@ -86,7 +93,7 @@ class Sources:
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.ledger, *self.subscriptions, *self.invoices, *self.usage)
+        return (*self.ledger, *self.subscriptions, *self.invoices, *self.payments, *self.usage)
 
 
 @dataclass(frozen=True)

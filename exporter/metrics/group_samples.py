@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.margin.attribution import Attributed
-from exporter.margin.ledger import ledger_source
+from exporter.margin.ledger import Ledger, ledger_source
 from exporter.margin.standing import Standing
 from exporter.metrics.catalogue import Sample
+from exporter.store.methods import OTHER, REASONS
 
 
 def group_samples(dimension: str, attributed: Attributed, window: str, currency: str) -> Iterator[Sample]:
@@ -23,8 +24,15 @@ def group_samples(dimension: str, attributed: Attributed, window: str, currency:
             yield Sample(f"{prefix}gross_profit_amount", (label, basis, window, currency), float(amount))
 
 
-def payment_samples(standing: Standing) -> Iterator[Sample]:
+def payment_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
     """Counters of payments: shown once their source has been read whole, and also while it is stale."""
     for (account, outcome, label), payments in standing.payments.items():
         if outcome == "succeeded" and standing.whole(ledger_source(account)):
             yield Sample("margin_payments_total", (account, label), float(payments))
+    for source in ledger.sources.payments:
+        account = source.split("/")[1]
+        if standing.whole(source):
+            # All reasons from the beginning: a series that appears with its first failure hides that one.
+            for reason in (*sorted(REASONS), OTHER):
+                count = standing.payments.get((account, "failed", reason), 0)
+                yield Sample("margin_payments_failed_total", (account, reason), float(count))

@@ -100,4 +100,8 @@ counter margin_payments_total{account,method}
     Payments in the ledger since the account's first balance transaction, by method (card, link, us_bank_account,
     sepa_debit and the like; other; unknown where the key may not read charges). A payment that fails later was counted
     here, too. @ledger
+
+counter margin_payments_failed_total{account,reason}
+    Payments that failed, by reason (Stripe's decline and error codes; other), since 30 days before the exporter first
+    read the account: Stripe tells no older ones. Each attempt counts. @subscriptions
 """

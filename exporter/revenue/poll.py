@@ -32,6 +32,7 @@ from exporter.revenue.invoices import InvoiceChanges
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
 from exporter.revenue.mrr_invoiced import with_invoices
+from exporter.revenue.payments import FailedPayments
 from exporter.revenue.shapes import as_mapping
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
@@ -100,7 +101,8 @@ class StripeSource:
         """What follows the events feed. The first one's poll reads the feed for all of them."""
         hooks = self._hooks(self.invoices)
         self._invoices = InvoiceChanges(self._store, self._reader, self.invoices, self._rules, hooks)
-        return (self._changes, self._invoices)
+        failed = FailedPayments(self._store, self._reader, f"stripe/{self._account.name}/payments")
+        return (self._changes, self._invoices, failed)
 
     @property
     def lists(self) -> Sequence[str]:

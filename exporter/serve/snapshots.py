@@ -94,7 +94,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
             samples += group_samples(dimension, attributed, window.window.name, currency)
     samples += standing_samples(view.standing, view.ledger)
     samples += movement_samples(view.standing, view.ledger)
-    samples += payment_samples(view.standing)
+    samples += payment_samples(view.standing, view.ledger)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += check_samples(view.standing, view.ledger)
     samples += webhook_samples(view.standing)

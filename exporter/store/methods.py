@@ -22,14 +22,16 @@ REASONS: Final = frozenset(
     "account_closed amount_too_large authentication_required authorization_revoked bank_account_restricted"
     " call_issuer card_declined card_not_supported card_velocity_exceeded charge_exceeds_source_limit"
     " currency_not_supported debit_not_authorized do_not_honor duplicate_transaction expired_card fraudulent"
-    " generic_decline incorrect_cvc incorrect_number insufficient_funds invalid_account invalid_amount"
-    " invalid_expiry_month invalid_expiry_year issuer_not_available lost_card merchant_blacklist no_account"
-    " payment_intent_payment_attempt_expired payment_method_not_available payment_method_provider_decline"
-    " payment_method_provider_timeout pickup_card processing_error restricted_card revocation_of_authorization"
-    " stolen_card transaction_not_allowed try_again_later withdrawal_count_limit_exceeded".split()
+    " generic_decline highest_risk_level incorrect_cvc incorrect_number insufficient_funds invalid_account"
+    " invalid_amount invalid_expiry_month invalid_expiry_year issuer_not_available lost_card merchant_blacklist"
+    " no_account payment_intent_payment_attempt_expired payment_method_not_available"
+    " payment_method_provider_decline payment_method_provider_timeout pickup_card processing_error"
+    " restricted_card revocation_of_authorization rule stolen_card transaction_not_allowed try_again_later"
+    " withdrawal_count_limit_exceeded".split()
 )
 """What Stripe says of a failed charge: decline codes (https://docs.stripe.com/declines/codes), and error codes
-(https://docs.stripe.com/error-codes) of charges that failed without being declined."""
+(https://docs.stripe.com/error-codes) of charges that failed without being declined; ``rule`` and
+``highest_risk_level`` where Radar blocked it (https://docs.stripe.com/declines)."""
 
 
 def method_label(method: str | None, expanded: bool) -> str:
