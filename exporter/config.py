@@ -208,6 +208,7 @@ class MarginFile(Document):
                 mistakes.append((("accounts", i, "webhook_secret"), text))
         if len(self.accounts) > 1:
             mistakes += _absent("accounts", "api_key", self.accounts)
+            mistakes += _same_key(self.accounts)
         if len(self.usage) > 1:
             mistakes += _absent("usage", "url", self.usage)
         if len({account.test_mode for account in self.accounts}) > 1:
@@ -245,6 +246,16 @@ def _twice(section: str, names: Sequence[str]) -> list[tuple[Place, str]]:
         ((section, i, "name"), f'the name "{name}" is used twice; give each its own')
         for i, name in enumerate(names)
         if name in names[:i]
+    ]
+
+
+def _same_key(accounts: Sequence[AccountSettings]) -> list[tuple[Place, str]]:
+    """One key opens one account: given twice, its money would count twice."""
+    keys = [account.api_key.reveal() if "api_key" in account.model_fields_set else "" for account in accounts]
+    return [
+        (("accounts", i, "api_key"), f'this is the key of "{accounts[keys.index(key)].name}", too; give each its own')
+        for i, key in enumerate(keys)
+        if key and key in keys[:i]
     ]
 
 

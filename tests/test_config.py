@@ -176,7 +176,7 @@ def test_settings_show_no_secret(tmp_path: Path) -> None:
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
-BOTH = "accounts: [{name: a, api_key: env:A}, {name: a, api_key: env:A}]\n"
+BOTH = "accounts: [{name: a, api_key: env:A}, {name: a, api_key: env:B}]\n"
 BAD: dict[str, tuple[str, Mapping[str, str] | None, str]] = {
     "unknown key": (
         "acounts: []\n",
@@ -290,13 +290,18 @@ BAD: dict[str, tuple[str, Mapping[str, str] | None, str]] = {
     ),
     "names twice": (
         BOTH,
-        {**ENV, "A": KEY},
+        {**ENV, "A": KEY, "B": f"{KEY}b"},
         'margin.yaml:1:46: accounts[1].name: the name "a" is used twice; give each its own',
     ),
     "several accounts, one key": (
         "accounts: [{name: a}, {name: b, api_key: env:STRIPE_API_KEY}]\n",
         None,
         'margin.yaml:1:12: accounts[0]: the key "api_key" is missing; with more than one entry each needs its own',
+    ),
+    "one key twice": (
+        "accounts: [{name: a, api_key: env:A}, {name: b, api_key: env:A}]\n",
+        {**ENV, "A": KEY},
+        'margin.yaml:1:58: accounts[1].api_key: this is the key of "a", too; give each its own',
     ),
     "several logs, one address": (
         "usage: [{name: a}, {name: b, url: 'sqlite:///x'}]\n",

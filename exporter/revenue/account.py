@@ -1,11 +1,13 @@
 """Pins the state to one Stripe account and mode: a key of another account must never mix two ledgers.
 
-The account's id tells, where the key may read it. Where it may not, the oldest stored transaction is the witness: only
-a key of the same account and mode can retrieve it.
+The account's id tells, where the key may read it. Where it may not, the oldest stored transaction is the witness, or
+the oldest subscription: only a key of the same account and mode can retrieve it. By the same means an account that is
+given under two names is found out, whose money would count twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +18,7 @@ from exporter.revenue.client import NotFound, StripeReader
 from exporter.store.account import PinnedAccount, pin_account, pinned_account
 from exporter.store.database import Store, get_cursor, set_cursor
 from exporter.store.ledger import oldest_transaction
+from exporter.store.subscriptions import oldest_subscription
 
 _UNLESS = (
     "give the key of the account that the state was made with, or a new name to this account in margin.yaml, "
@@ -49,22 +52,36 @@ def verify_account(store: Store, reader: StripeReader) -> None:
             set_cursor(connection, f"stripe/{name}", "account_created", str(found.created))
 
 
+class Witness(NamedTuple):
+    """Something that only a key of the state's account can retrieve."""
+
+    endpoint: str
+    id: str
+    what: str
+
+
 class Known(NamedTuple):
-    """What the state says of its account: the account itself, and a transaction that only its keys can read."""
+    """What the state says of its account: the account itself, and what only its keys can read."""
 
     pinned: PinnedAccount | None
-    witness: str | None
+    witnesses: Sequence[Witness]
 
 
 def known_account(connection: Connection, name: str) -> Known:
     """What the state says of the account ``name`` of margin.yaml."""
-    return Known(pinned_account(connection, name), oldest_transaction(connection, name))
+    transaction, subscription = oldest_transaction(connection, name), oldest_subscription(connection, name)
+    found = []
+    if transaction is not None:
+        found.append(Witness("/v1/balance_transactions/{id}", transaction, "transaction"))
+    if subscription is not None:
+        found.append(Witness("/v1/subscriptions/{id}", subscription, "subscription"))
+    return Known(pinned_account(connection, name), found)
 
 
 def prove_account(known: Known, reader: StripeReader) -> Account | None:
     """What the key says of its account, where it may. Raises SourceError ``wrong_account`` when that is another one."""
     name, livemode = reader.account.name, not reader.account.test_mode
-    pinned, witness = known
+    pinned, witnesses = known
     if pinned is not None and pinned.livemode != livemode:
         mode = "live" if pinned.livemode else "test"
         raise SourceError(
@@ -83,20 +100,58 @@ def prove_account(known: Known, reader: StripeReader) -> Account | None:
                 "wrong_account",
                 f"Stripe account {name}: the state belongs to {pinned.stripe_id}, this key opens {found.id}; {_UNLESS}",
             )
-    elif witness is not None:
-        _ask_witness(reader, witness)
+    elif witnesses and not _knows(reader, witnesses):
+        raise SourceError(
+            "wrong_account",
+            f"Stripe account {name}: this key's account does not know {witnesses[0].id}, "
+            f"the oldest {witnesses[0].what} of the state; {_UNLESS}",
+        )
     return found
 
 
-def _ask_witness(reader: StripeReader, transaction: str) -> None:
-    try:
-        reader.get("/v1/balance_transactions/{id}", id=transaction)
-    except NotFound:
-        raise SourceError(
-            "wrong_account",
-            f"Stripe account {reader.account.name}: this key's account does not know {transaction}, "
-            f"the oldest transaction of the state; {_UNLESS}",
-        ) from None
+def verify_distinct(store: Store, reader: StripeReader, others: Iterable[str]) -> list[str]:
+    """Raise SourceError ``wrong_account`` when the key opens what the state holds under the name of one of ``others``.
+
+    Returns those of which it is not known yet, because nothing is stored of them that could tell.
+    """
+    name = reader.account.name
+    unknown: list[str] = []
+    for other in others:
+        with store.read() as connection:
+            own = pinned_account(connection, name)
+            theirs, witnesses = known_account(connection, other)
+        if own is not None and own.stripe_id and theirs is not None and theirs.stripe_id:
+            same = own.stripe_id == theirs.stripe_id
+        elif witnesses:
+            same = _knows(reader, witnesses)
+        else:
+            unknown.append(other)
+            continue
+        if same:
+            raise SourceError(
+                "wrong_account",
+                f"Stripe account {name}: this key opens the account that {other} is; its money would count twice: "
+                "take one of the two out of margin.yaml, or give it its own key",
+            )
+    return unknown
+
+
+def _knows(reader: StripeReader, witnesses: Sequence[Witness]) -> bool:
+    """Whether the key's account has the first of these that it may be asked for; raises when it may not ask for any."""
+    refused: SourceError | None = None
+    for witness in witnesses:
+        try:
+            reader.get(witness.endpoint, id=witness.id)
+        except NotFound:
+            return False
+        except SourceError as error:
+            if error.reason != "permission":
+                raise
+            refused = error
+        else:
+            return True
+    assert refused is not None
+    raise refused
 
 
 def account_created(store: Store, name: str) -> int | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from exporter.clock import Clock
 from exporter.config import STRIPE, AccountSettings, MrrRules
 from exporter.errors import LeaseLost, Reason, SourceError
 from exporter.movement import Cause
-from exporter.revenue.account import verify_account
+from exporter.revenue.account import verify_account, verify_distinct
 from exporter.revenue.allowance import SPAN, allowance_of
 from exporter.revenue.balance import check_drift
 from exporter.revenue.baseline import settle_baseline
@@ -78,7 +80,9 @@ class StripeSource:
         clock: Clock,
         *,
         reader: StripeReader | None = None,
+        before: Sequence[StripeSource] = (),
     ) -> None:
+        """``before``: the accounts ahead of it in margin.yaml, of which it must not be one."""
         self._store = store
         self._account = account
         self._rules = rules
@@ -89,6 +93,9 @@ class StripeSource:
         self.invoices = f"stripe/{account.name}/invoices"
         self.interval = float(account.usual_interval)
         self._verified = False
+        self._verifying = threading.Lock()
+        self._before = tuple(before)
+        self._unproven = [source._account.name for source in before]
         self._flushed = 0.0
         self._allowance_at = 0.0
         self._ledger_poll = LedgerPoll(store, self._reader, self.ledger, self._hooks(self.ledger))
@@ -114,9 +121,17 @@ class StripeSource:
         self._reader.stop()
 
     def verify(self) -> None:
-        """Raise SourceError unless the key works and opens the account that the state was made with."""
-        verify_account(self._store, self._reader)
-        self._verified = True
+        """Raise SourceError unless the key works, opens the account that the state was made with, and no other's."""
+        with self._verifying:
+            if not self._verified:
+                for source in self._before:
+                    # What is wrong with another account is said there.
+                    with suppress(SourceError):
+                        source.verify()
+                verify_account(self._store, self._reader)
+            if self._unproven:
+                self._unproven = verify_distinct(self._store, self._reader, self._unproven)
+            self._verified = True
 
     def poll_ledger(self) -> None:
         """Read new balance transactions, and the balance when it is due."""
@@ -224,7 +239,7 @@ class StripeSource:
                 return
             try:
                 self._attempted(source, started)
-                if not self._verified:
+                if not self._verified or self._unproven:
                     self.verify()
                 outcome = read()
                 self._succeeded(source, outcome.data_at, outcome.lack, time.monotonic() - clock)

@@ -90,7 +90,9 @@ class Exporter:
         self._accounts = []
         for account in loaded.settings.accounts:
             reader = self._reader(account, self._clock)
-            stripe = StripeSource(self.store, account, loaded.settings.mrr, self._clock, reader=reader)
+            stripe = StripeSource(
+                self.store, account, loaded.settings.mrr, self._clock, reader=reader, before=self._accounts
+            )
             self._accounts.append(stripe)
             jobs += _stripe_jobs(stripe, News(self.store, account.name))
             if account.reconciles:

@@ -118,6 +118,13 @@ def subscription_total(connection: Connection, account: str) -> int:
     return int(connection.execute(select(func.count()).where(table.c.account == account)).scalar_one())
 
 
+def oldest_subscription(connection: Connection, account: str) -> str | None:
+    """Id of the account's oldest subscription: a witness that a key still belongs to it."""
+    table = schema.subscription
+    query = select(table.c.id).where(table.c.account == account).order_by(table.c.created, table.c.id).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
 def stored_subscriptions(connection: Connection, account: str, batch: int = 1000) -> Iterator[list[Subscription]]:
     """All stored subscriptions of the account, in batches, in the order of their ids."""
     last = ""
