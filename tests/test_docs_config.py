@@ -141,7 +141,7 @@ def test_every_reason_is_explained() -> None:
 
 def settings(example: str, tmp_path: Path) -> Settings:
     (tmp_path / "margin.yaml").write_text(example.replace("/run/secrets", str(tmp_path)))
-    (tmp_path / "stripe_eu").write_text("rk_live_example\n")
+    (tmp_path / "stripe_eu").write_text("rk_live_example_eu\n")
     env = {
         "STRIPE_API_KEY": "rk_live_example",
         "STRIPE_WEBHOOK_SECRET": "whsec_example",

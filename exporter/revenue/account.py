@@ -100,11 +100,11 @@ def prove_account(known: Known, reader: StripeReader) -> Account | None:
                 "wrong_account",
                 f"Stripe account {name}: the state belongs to {pinned.stripe_id}, this key opens {found.id}; {_UNLESS}",
             )
-    elif witnesses and not _knows(reader, witnesses):
+    elif witnesses and (stranger := _stranger(reader, witnesses)) is not None:
         raise SourceError(
             "wrong_account",
-            f"Stripe account {name}: this key's account does not know {witnesses[0].id}, "
-            f"the oldest {witnesses[0].what} of the state; {_UNLESS}",
+            f"Stripe account {name}: this key's account does not know {stranger.id}, "
+            f"the oldest {stranger.what} of the state; {_UNLESS}",
         )
     return found
 
@@ -123,7 +123,7 @@ def verify_distinct(store: Store, reader: StripeReader, others: Iterable[str]) -
         if own is not None and own.stripe_id and theirs is not None and theirs.stripe_id:
             same = own.stripe_id == theirs.stripe_id
         elif witnesses:
-            same = _knows(reader, witnesses)
+            same = _stranger(reader, witnesses) is None
         else:
             unknown.append(other)
             continue
@@ -136,20 +136,23 @@ def verify_distinct(store: Store, reader: StripeReader, others: Iterable[str]) -
     return unknown
 
 
-def _knows(reader: StripeReader, witnesses: Sequence[Witness]) -> bool:
-    """Whether the key's account has the first of these that it may be asked for; raises when it may not ask for any."""
+def _stranger(reader: StripeReader, witnesses: Sequence[Witness]) -> Witness | None:
+    """The first of these that the key may ask for, if its account does not have it.
+
+    Raises SourceError ``permission`` when the key may ask for none.
+    """
     refused: SourceError | None = None
     for witness in witnesses:
         try:
             reader.get(witness.endpoint, id=witness.id)
         except NotFound:
-            return False
+            return witness
         except SourceError as error:
             if error.reason != "permission":
                 raise
             refused = error
         else:
-            return True
+            return None
     assert refused is not None
     raise refused
 
