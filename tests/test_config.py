@@ -689,8 +689,8 @@ def test_a_webhook_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -
 
 def test_with_several_accounts_the_variable_is_only_whose_names_it(tmp_path: Path) -> None:
     margin = tmp_path / "margin.yaml"
-    two = "accounts:\n  - {{name: a, api_key: env:STRIPE_API_KEY{}}}\n  - {{name: b, api_key: env:STRIPE_API_KEY{}}}\n"
-    env = {**ENV, "STRIPE_WEBHOOK_SECRET": HOOK}
+    two = "accounts:\n  - {{name: a, api_key: env:STRIPE_API_KEY{}}}\n  - {{name: b, api_key: env:B{}}}\n"
+    env = {**ENV, "B": f"{KEY}b", "STRIPE_WEBHOOK_SECRET": HOOK}
     named = ", webhook_secret: env:STRIPE_WEBHOOK_SECRET"
     margin.write_text(two.format("", ""))
     assert [a.webhook_secret for a in load_settings(margin, env).accounts] == [None, None]
