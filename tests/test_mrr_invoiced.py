@@ -161,11 +161,14 @@ def test_a_changed_rule_asks_the_invoices(tmp_path: Path) -> None:
         )
         stripe.source().poll_subscriptions()
         assert stripe.mrr() == 2000
+        stripe.rules = WAITING  # the list of invoices was not read yet
+        assert stripe.source().refresh_mrr() == 1
+        assert items(stripe.store) == [(0, "first_payment", None)]
+        assert stripe.source().refresh_mrr() == 0
         with stripe.store.write() as connection:
             set_cursor(connection, "stripe/main/invoices", "listed_at", str(NOW))
-        stripe.rules = WAITING
-        stripe.source().refresh_mrr()
-        assert stripe.mrr() == 0
+        assert stripe.source().refresh_mrr() == 1  # the last of the invoices was read, and none was paid
+        assert items(stripe.store) == [(0, None, None)]
         with stripe.store.write() as connection:
             invoice(connection, "in_1", paid_at=NOW)
             assert follow_invoices(connection, "main", ["in_1"], NOW, WAITING) == 1

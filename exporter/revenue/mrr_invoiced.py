@@ -30,7 +30,7 @@ def with_invoices(connection: Connection, account: str, rows: Sequence[Row], at:
         return list(rows)
     ids = [row.id for row, _ in asking]
     paid = first_payments(connection, account, ids) if rules.counts_from == "first_payment" else {}
-    whole = get_cursor(connection, f"stripe/{account}/invoices", "listed_at") is not None
+    whole = all_known(connection, account)
     taxes = inclusive_taxes(connection, account, ids)
     told: dict[str, Row] = {}
     for row, _ in asking:
@@ -41,6 +41,11 @@ def with_invoices(connection: Connection, account: str, rows: Sequence[Row], at:
         made = row._replace(object=msgspec.json.encode(known).decode())
         told[row.id] = (made, mrr_of(known, at, rules))
     return [told.get(row[0].id, row) for row in rows]
+
+
+def all_known(connection: Connection, account: str) -> bool:
+    """Whether all of the account's invoices were read: then one that is not there was never paid."""
+    return get_cursor(connection, f"stripe/{account}/invoices", "listed_at") is not None
 
 
 def follow_invoices(connection: Connection, account: str, invoices: Sequence[str], at: int, rules: MrrRules) -> int:

@@ -33,7 +33,7 @@ from exporter.revenue.invoices import ENDPOINTS as INVOICE_ENDPOINTS
 from exporter.revenue.invoices import InvoiceChanges
 from exporter.revenue.ledger import LedgerPoll
 from exporter.revenue.mrr import MRR_VERSION, mrr_of
-from exporter.revenue.mrr_invoiced import with_invoices
+from exporter.revenue.mrr_invoiced import all_known, with_invoices
 from exporter.revenue.payments import FailedPayments
 from exporter.revenue.shapes import as_mapping
 from exporter.revenue.whole import Hooks
@@ -204,8 +204,8 @@ class StripeSource:
         Asks Stripe nothing; returns how many subscriptions were recomputed.
         """
         account, at = self._account.name, int(self._clock.now())
-        rules = hashlib.sha256(f"{MRR_VERSION} {self._rules!r}".encode()).hexdigest()
         with self._store.read() as connection:
+            rules = self._rules_digest(connection)
             if get_cursor(connection, self.subscriptions, "mrr_rules") == rules and not due_subscriptions(
                 connection, account, at
             ):
@@ -224,6 +224,13 @@ class StripeSource:
         if count:
             log.info("MRR recomputed account=%s subscriptions=%d rules_changed=%s", account, count, changed)
         return count
+
+    def _rules_digest(self, connection: Connection) -> str:
+        """Of all that figures rest on besides the subscriptions themselves."""
+        text = f"{MRR_VERSION} {self._rules!r}"
+        if self._rules.counts_from == "first_payment":
+            text += f" {all_known(connection, self._account.name)}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int, cause: Cause) -> None:
         items = [(row, mrr_of(as_mapping(row.object), at, self._rules)) for row in batch]
