@@ -300,6 +300,11 @@ def test_products(tmp_path: Path) -> None:
     assert found.product_arpu == {("main", "prod_a"): 30, ("main", "prod_b"): Fraction(31, 2)}
     churn = found.windows["30d"].product_churn
     assert churn == {("main", "prod_a"): Fraction(1, 2), ("main", "prod_b"): 0}
+    amounts = {("main", "prod_a", "usd"): 100, ("main", "prod_a", "sek"): 100, ("main", "prod_b", "usd"): 200}
+    held = [people(baseline=2), people("prod_a", baseline=2), people("prod_b", baseline=1)]
+    part = health_of({"30d": []}, held, Mrr(by_product=amounts), CONFIGURED, book.at)
+    assert part.arpu is None
+    assert part.product_arpu == {("main", "prod_b"): 2}  # no rate for all of prod_a
     shown = {s.name: s for s in health_samples(found, "usd", frozenset({"prod_a"})) if "product" in s.name}
     assert shown["margin_product_subscribers"] == Sample("margin_product_subscribers", ("main", "other"), 2.0)
     assert shown["margin_product_subscriber_churn_ratio"].labels == ("main", "prod_a", "30d")

@@ -9,8 +9,15 @@ import pytest
 from stripe_source import DAY, NOW, Account, account
 from test_stripe_subscriptions import announce, change, subscribe
 
-from exporter.config import MrrRules
+from exporter.config import MrrRules, load_settings
 from exporter.demo.facts import Price, Product, Subscription
+from exporter.demo.world import DEMO_KEY
+from exporter.margin.figures import mrr_of
+from exporter.margin.ledger import Sources, read_ledger, usable
+from exporter.margin.standing import read_standing
+from exporter.margin.windows import windows
+from exporter.metrics.health_samples import movement_samples
+from exporter.metrics.samples import mrr_samples, standing_samples
 from exporter.revenue.baseline import was_worth
 from exporter.store.flows import baseline_at, flows, subscriber_flows
 
@@ -120,6 +127,65 @@ def test_was_worth(fields: dict[str, object], expected: bool) -> None:
     price = {"currency": "usd", "unit_amount": 2000, "recurring": {"interval": "month"}}
     subscription = {"items": [{"id": "si_1", "price": price}], "currency": "usd", **fields}
     assert was_worth(subscription, NOW, MrrRules(paused_collection="exclude")) is expected
+
+
+def samples(stripe: Account) -> dict[str, dict[tuple[str, ...], float]]:
+    """What ``/metrics`` says, by metric and labels."""
+    at = int(stripe.clock.now())
+    configured = load_settings(None, {"STRIPE_API_KEY": DEMO_KEY, "USAGE_DATABASE_URL": "sqlite:///usage.db"})
+    names = Sources.of(configured)
+    with stripe.store.read() as connection:
+        standing = read_standing(connection, configured, at)
+        as_of = usable(standing.status, names, at)
+        ledger = read_ledger(connection, names, as_of, windows(at, configured.zone), configured.zone)
+    mrr = mrr_of(ledger, configured, at)
+    made = [*movement_samples(standing, ledger), *standing_samples(standing, ledger)]
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for sample in [*made, *(mrr_samples(mrr, "usd") if mrr else ())]:
+        found.setdefault(sample.name, {})[sample.labels] = sample.value
+    return found
+
+
+def signed(counters: dict[tuple[str, ...], float]) -> float:
+    down = ("contraction", "churn", "restatement_down")
+    return sum(-value if labels[-1] in down else value for labels, value in counters.items())
+
+
+def test_the_page_closes(stripe: Account) -> None:
+    """Baseline and counters come to MRR, and customers to subscribers, as a reader of /metrics can see."""
+    first = subscribe(stripe, 1)
+    second = subscribe(stripe, 2, price="price_year")
+    source = stripe.source()
+    assert not {name for name in samples(stripe) if "movement" in name or "baseline" in name}
+    source.poll_subscriptions()
+    counters = samples(stripe)["margin_mrr_movements_amount_total"]
+    assert len(counters) == 7  # each from 0 on, so that increase() misses nothing
+    assert set(counters.values()) == {0.0}
+    stripe.clock.advance(900)
+    grow(stripe, first, 4)
+    change(stripe, second, "deleted", status="canceled", ended_at=NOW + 900)
+    announce(stripe, "created", subscribe(stripe, 3))
+    source.poll_subscriptions()
+    for at_rest in (0, 10**6):  # counters and what they start from stay when the source is stale
+        page = samples(stripe)
+        down = ("contraction", "churn", "restatement_down")
+        moved = sum(
+            -value if labels[-1] in down else value
+            for labels, value in page["margin_mrr_movements_amount_total"].items()
+        )
+        assert page["margin_mrr_baseline_amount"]["main", "usd"] + moved == pytest.approx(100.0)
+        people = sum(
+            -value if labels[-1] in down else value
+            for labels, value in page["margin_subscriber_movements_total"].items()
+        )
+        assert page["margin_subscribers_baseline"]["main",] + people == 2
+        assert page["margin_mrr_movements_total"]["main", "usd", "churn"] == 1
+        assert page["margin_mrr_baseline_timestamp_seconds"]["main",] == NOW
+        if not at_rest:
+            assert sum(page["margin_mrr_amount"].values()) == 100.0
+            assert page["margin_subscribers"]["main",] == 2
+        stripe.clock.advance(10**6)
+    assert "margin_mrr_amount" not in samples(stripe)
 
 
 def test_time_alone_ends_a_subscription(stripe: Account) -> None:

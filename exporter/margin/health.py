@@ -210,9 +210,7 @@ def _subscriber_churn(spans: Sequence[Span], product: str) -> Fraction | None:
     active = churned = new = 0
     for span in spans:
         assert span.people_opening is not None
-        before, after = span.people_opening.get(product), span.people_closing.get(product)
-        if after is None:
-            continue
+        before, after = span.people_opening.get(product), span.people_closing[product]
         moved = {name: after.counts[name] - (before.counts[name] if before else 0) for name in SUBSCRIBER_MOVEMENTS}
         active += (before.subscribers if before else 0) + moved["restatement_up"] - moved["restatement_down"]
         churned += moved["churn"]

@@ -31,8 +31,9 @@ def end_baseline(connection: Connection, account: str, at: int, returning: Itera
     bucket = bucket_of(at)
     connection.execute(insert(tables.mrr_baseline).values(account=account, at=at))
     worth = (items.c.account == account, items.c.mrr > 0)
-    by_currency = select(items.c.currency, func.sum(items.c.mrr)).where(*worth).group_by(items.c.currency)
-    for currency, mrr in connection.execute(by_currency).all():
+    # Currencies without MRR now, too: counters that begin at 0 let nothing be missed by who asks for their increase.
+    by_currency = select(items.c.currency, func.sum(items.c.mrr)).where(items.c.account == account)
+    for currency, mrr in connection.execute(by_currency.group_by(items.c.currency)).all():
         _advance(connection, tables.mrr_flow, account, bucket, {(currency, "baseline"): int(mrr)})
     payers = func.count(distinct(items.c.customer_id))
     subscribers: Increments = {("", "baseline"): int(connection.execute(select(payers).where(*worth)).scalar_one())}
