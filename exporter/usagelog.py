@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from exporter.databaseurl import DatabaseAddress, DatabaseUrl
 from exporter.selecttext import SelectText
+from exporter.usagepresets import PRESETS, PresetName, with_preset
 from exporter.values import Duration, Name, ZoneName
 from exporter.yamldoc import Document, nearest, raise_mistakes
 from exporter.yamlread import Place
@@ -112,6 +113,7 @@ class UsageSettings(Document):
     """One usage log. ``name`` is the source ``usage/<name>``. ``url`` is in SQLAlchemy's form."""
 
     name: Name = "usage"
+    preset: PresetName | None = None
     url: DatabaseAddress = Field(default="env:USAGE_DATABASE_URL", validate_default=True)
     schema_name: str | None = Field(default=None, alias="schema", min_length=1)
     table: str = Field(default=PRISMA_TABLE, min_length=1)
@@ -156,9 +158,19 @@ class UsageSettings(Document):
                 words.update(dict.fromkeys((word.strip().lower() for word in said), status))
         return words
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, data: Any) -> Any:
+        return with_preset(data)
+
     @model_validator(mode="after")
     def _check(self) -> UsageSettings:
         mistakes: list[tuple[Place, str]] = []
+        if self.preset is not None and isinstance(self.url, DatabaseUrl):
+            engines = PRESETS[self.preset].engines
+            if engines and self.url.engine not in engines:
+                said = " or ".join(engines)
+                mistakes.append((("preset",), f"{self.preset} is read from {said}, and url is of {self.url.engine}"))
         for name in self.quantities:
             if wrong := quantity_mistake(name):
                 mistakes.append((("quantities", name), wrong))

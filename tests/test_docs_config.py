@@ -146,6 +146,7 @@ def settings(example: str, tmp_path: Path) -> Settings:
         "STRIPE_API_KEY": "rk_live_example",
         "STRIPE_WEBHOOK_SECRET": "whsec_example",
         "USAGE_DATABASE_URL": "postgresql://reader@db.example/app",
+        "LANGFUSE_DATABASE_URL": "clickhouse://reader@db.example/langfuse",
         "STATE_DATABASE_URL": "sqlite:////var/lib/margin/state.db",
     }
     return load_settings(tmp_path / "margin.yaml", env)
@@ -170,7 +171,7 @@ def test_the_whole_example_has_every_key(tmp_path: Path) -> None:
         "page_size",
         "expand_source",
     }
-    rare |= {"day_factor", "week_factor", "query"}
+    rare |= {"day_factor", "week_factor", "query", "preset"}
     (example,) = blocks("configuration.md", "yaml")
     models = {model for page, _, model in SECTIONS if page == "configuration.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}

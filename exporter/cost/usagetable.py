@@ -52,8 +52,17 @@ class UsageTable:
     """All columns that are there."""
 
 
+class MappingError(SourceError):
+    """The mapping does not fit what is there. ``mistakes``: all that was found wrong, one line each."""
+
+    def __init__(self, name: str, mistakes: list[str]) -> None:
+        more = f" ({len(mistakes) - 1} more: margin-exporter check names them)" if len(mistakes) > 1 else ""
+        super().__init__("schema", f'usage log "{name}": {mistakes[0]}{more}')
+        self.mistakes = tuple(mistakes)
+
+
 def describe(connection: Connection, settings: UsageSettings) -> UsageTable:
-    """Check ``settings`` against the database. Raises SourceError("schema") that names table, column and remedy."""
+    """Check ``settings`` against the database. Raises MappingError that names table, columns and remedies."""
     return _Description(connection, settings).table()
 
 
@@ -62,6 +71,7 @@ class _Description:
         self.connection = connection
         self.settings = settings
         self.engine: SqlEngine = ENGINES[ENGINE_OF[connection.dialect.name]]
+        self.mistakes: list[str] = []
         self.quoted = connection.dialect.identifier_preparer.quote_identifier
         name, schema = settings.table, settings.table_schema
         if settings.query is not None:
@@ -73,7 +83,8 @@ class _Description:
             found = self.engine.columns(connection, name, schema)
             if not found:
                 names = self.engine.tables(connection, schema)
-                raise self.wrong(f"does not exist{nearest(name, names)}; correct usage.table in margin.yaml")
+                self.wrong(f"does not exist{nearest(name, names)}; correct usage.table in margin.yaml")
+                raise MappingError(settings.name, self.mistakes)
             self.relation = self.engine.relation(connection, name, schema)
         self.columns: Mapping[str, Column] = {one.name: one for one in found}
 
@@ -81,9 +92,10 @@ class _Description:
         """The column's quoted name, with its table's: SQLite takes a quoted name alone that is no column for a text."""
         return f"{self.quoted(self.alias)}.{self.quoted(name)}"
 
-    def wrong(self, text: str) -> SourceError:
+    def wrong(self, text: str) -> None:
+        """Note a mistake; the search for others goes on."""
         where = "its query" if self.settings.query is not None else f'table "{self.settings.table}"'
-        return SourceError("schema", f'usage log "{self.settings.name}": {where} {text}')
+        self.mistakes.append(f"{where} {text}")
 
     def table(self) -> UsageTable:
         columns, settings = self.settings.columns, self.settings
@@ -102,10 +114,11 @@ class _Description:
         named.append((LOGGED_COST, columns.logged_cost, "columns.logged_cost"))
         measures = []
         for name, given, where in named:
-            if (found := self.find(given, where)) is not None and given is not None:
-                measures.append(self.measure(name, given, *found))
+            found = self.find(given, where)
+            if found is not None and given is not None and (measure := self.measure(name, given, *found)) is not None:
+                measures.append(measure)
         if len(measures) > MAX_MEASURES:
-            raise self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
+            self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
         customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
         self.find(columns.id, "columns.id")
         time = self.time(columns.time, "columns.time", settings.time_format)
@@ -113,6 +126,8 @@ class _Description:
         updated = self.time(updated_at, "columns.updated_at", "auto") if updated_at else None
         names = [self.engine.dimension(found[0]) if found else None for found in (customer, user)]
         people = [given if found else None for found, given in ((customer, columns.customer), (user, columns.user))]
+        if self.mistakes:
+            raise MappingError(settings.name, self.mistakes)
         indexed = self.indexed(columns.time, time)
         return UsageTable(
             relation=self.relation,
@@ -165,25 +180,27 @@ class _Description:
         if name not in self.columns:
             if given in self.settings.assumed_columns:
                 return None
-            raise self.wrong(
+            self.wrong(
                 f'has no column "{name}"{nearest(name, self.columns)}; correct usage.{where} in margin.yaml'
                 f" (its columns: {', '.join(sorted(self.columns)[:40])})"
             )
+            return None
         column = self.columns[name]
         if not column.document:
-            raise self.wrong(f'has column "{name}" of type {column.shown}, which holds no JSON; correct usage.{where}')
+            self.wrong(f'has column "{name}" of type {column.shown}, which holds no JSON; correct usage.{where}')
+            return None
         if not steps or any(not step or '"' in step for step in steps):
-            raise self.wrong(f'cannot be asked for "{given}"; write the steps as column->key->key, without " inside')
+            self.wrong(f'cannot be asked for "{given}"; write the steps as column->key->key, without " inside')
+            return None
         return self.engine.path(self.quote(name), tuple(steps), column), name
 
-    def measure(self, measure: str, given: str, sql: str, name: str) -> Measure:
+    def measure(self, measure: str, given: str, sql: str, name: str) -> Measure | None:
         column = self.columns[name]
         path = given not in self.columns
         kind = "any" if column.kind == "any" else "text" if path else column.kind
         if kind is None:
-            raise self.wrong(
-                f'has column "{name}" of type {column.shown}, which is no number; map a numeric or text column'
-            )
+            self.wrong(f'has column "{name}" of type {column.shown}, which is no number; map a numeric or text column')
+            return None
         return Measure(
             name=measure,
             column=given,
@@ -211,9 +228,11 @@ class _Description:
 
     def time(self, name: str, where: str, given: str) -> TimeColumn | None:
         if ARROW.search(name) and name not in self.columns:
-            raise self.wrong(f'cannot be asked for a span of "{name}"; map a column of its own as usage.{where}')
+            self.wrong(f'cannot be asked for a span of "{name}"; map a column of its own as usage.{where}')
+            return None
         found = self.find(name, where)
-        assert found is not None
+        if found is None:
+            return None
         column = self.columns[name]
         form = self._form(column, where, given)
         if form is None:
@@ -231,15 +250,15 @@ class _Description:
         """The column's form, by its type where that says it, by a sample where it does not."""
         name, native = column.name, column.forms
         if not native:
-            raise self.wrong(f'has column "{name}" of type {column.shown}, which is no time; correct usage.{where}')
+            self.wrong(f'has column "{name}" of type {column.shown}, which is no time; correct usage.{where}')
+            return None
         if given != "auto":
             chosen: tuple[Form, ...] = tuple(form for form in native if form == given)
             if given == "timestamp":
                 chosen = tuple(form for form in native if form in ("timestamp", "timestamptz", "iso"))
             if not chosen:
-                raise self.wrong(
-                    f'has column "{name}" of type {column.shown}, which is not {given}; correct time_format'
-                )
+                self.wrong(f'has column "{name}" of type {column.shown}, which is not {given}; correct time_format')
+                return None
             return chosen[0]
         if len(native) == 1:
             return native[0]
@@ -248,9 +267,8 @@ class _Description:
         sample = values.scalars().all()
         form = detect(sample)
         if form is None and sample:
-            raise self.wrong(
-                f'has times in column "{name}" that cannot be read; give time_format, or map another column'
-            )
+            self.wrong(f'has times in column "{name}" that cannot be read; give time_format, or map another column')
+            return None
         return form
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from exporter.clock import SystemClock
 from exporter.config import AccountSettings, UsageSettings
+from exporter.cost.inspection import inspect_log
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.usagedb import UsageDatabase
-from exporter.cost.usagetable import describe
+from exporter.cost.usagetable import MappingError, describe
 from exporter.errors import MarginError, SourceError
 from exporter.revenue.activity import REPORT
 from exporter.revenue.client import StripeReader
@@ -89,25 +90,20 @@ def _stripe(account: AccountSettings) -> Iterator[tuple[str, str]]:
 
 
 def _usage(usage: UsageSettings, book: PriceBook) -> Iterator[tuple[str, str]]:
+    name = f"usage log {usage.name}"
     database = UsageDatabase(usage)
     with database.reading() as connection:
-        table = describe(connection, usage)
-    name = f"usage log {usage.name}"
-    yield "ok", f"{name}: {database.place}, table {usage.table}"
-    for field, column in table.dimensions:
-        yield "ok", f"{name}: {field} ← {column}"
-    for measure in table.measures:
-        yield "ok", f"{name}: {measure.name} ← {measure.column}"
-    if table.time is None:
-        yield "warn", f"{name}: the table is empty, so the form of its times is not known yet"
-    if not table.indexed:
-        column = usage.columns.time
-        yield (
-            "warn",
-            f'{name}: no index begins with "{column}", so every poll reads the whole table; '
-            f'CREATE INDEX ON "{usage.table}" ("{column}");',
-        )
-    missing = sorted(book.quantities() - set(usage.quantities))
+        yield "ok", f"{name}: {database.place}, {'the query' if usage.query else f'table {usage.table}'}"
+        try:
+            table = describe(connection, usage)
+        except MappingError as error:
+            for mistake in error.mistakes:
+                yield "error", f"{name}: {mistake}"
+            return
+        for level, text in inspect_log(connection, usage, table, int(SystemClock().now())):
+            yield level, f"{name}: {text}"
+    mapped = {measure.name for measure in table.measures}
+    missing = sorted(book.quantities() - mapped)
     if missing:
         yield "warn", f"{name}: prices ask for {', '.join(missing)}, which no column is mapped to"
     attributes = sorted(book.attributes() - set(usage.attributes))
