@@ -89,16 +89,17 @@ class PriceWorld:
         with self.engine.begin() as connection:
             connection.execute(text(statement), values)
 
-    def put(self, rows: Iterable[Row]) -> None:
+    def put(self, rows: Iterable[Row], provider: str = "P") -> None:
         names = ", ".join(f":{name}" for name in QUANTITIES)
         empty = dict.fromkeys(QUANTITIES)
         values = [
-            {"id": row.id, "at": row.time, "model": row.model, "status": row.status, "resolution": row.resolution,
+            {"id": row.id, "at": row.time, "provider": provider,
+             "model": row.model, "status": row.status, "resolution": row.resolution,
              **empty, **row.quantities}
             for row in rows
         ]  # fmt: skip
         if values:
-            self.run(f"INSERT INTO calls VALUES (:id, :at, 'P', :model, :status, :resolution, {names})", values)
+            self.run(f"INSERT INTO calls VALUES (:id, :at, :provider, :model, :status, :resolution, {names})", values)
 
     def poll(self, times: int = 1) -> None:
         for _ in range(times):
@@ -127,14 +128,14 @@ class PriceWorld:
     def plans(self, start: int, end: int) -> Plans:
         return plans_of(self.book, self.ledger((start, end)).settled, self.fx, self.zone, start, end)
 
-    def booked(self) -> dict[tuple[str, str], int]:
+    def booked(self, provider: str = "p") -> dict[tuple[str, str], int]:
         """Cost + restatements by model and currency, × 10⁹."""
         with self.store.read() as connection:
-            rows = connection.exec_driver_sql("SELECT metric, model, label, value FROM usage_counter").all()
+            rows = connection.exec_driver_sql("SELECT metric, provider, model, label, value FROM usage_counter").all()
         sign = {"cost": 1, "restatement_up": 1, "restatement_down": -1}
         found: dict[tuple[str, str], int] = {}
-        for metric, model, label, value in rows:
-            if metric in sign:
+        for metric, of, model, label, value in rows:
+            if metric in sign and of == provider:
                 found[model, label] = found.get((model, label), 0) + sign[metric] * int(value)
         return found
 

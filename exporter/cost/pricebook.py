@@ -151,12 +151,6 @@ class PriceBook:
         entry = provider.entry_for(key) if provider else None
         return entry.id if entry else OTHER
 
-    def estimated(self, key: UsageKey) -> bool:
-        """Whether the entry that this usage belongs to is a fallback."""
-        provider = self.provider_of(key)
-        entry = provider.entry_for(key) if provider else None
-        return entry is not None and entry.estimated
-
     def grids(self, key: UsageKey) -> Mapping[str, int]:
         """The quantities by whose own value in each request this usage has to be grouped, and how finely."""
         provider = self.provider_of(key)

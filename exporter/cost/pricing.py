@@ -63,11 +63,6 @@ class Priced:
     list_amounts: Amounts | None = None
     estimated: bool = False
 
-    @property
-    def listed(self) -> Amounts:
-        """The cost at list prices."""
-        return self.amounts if self.list_amounts is None else self.list_amounts
-
 
 @dataclass(frozen=True)
 class Unpriced:

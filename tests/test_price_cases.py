@@ -1,0 +1,398 @@
+"""Cases of prices, each by its name, worked out by hand: the providers' own examples, and what is unknown.
+
+Every case goes through the real roll-up in SQL. ``paid`` is the cost of the whole log by model; ``unpriced`` its rows
+by reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from price_oracle import Oracle, Row
+from price_world import NOW, PriceWorld, book_of
+
+from exporter.margin.usage import Cost
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def entry(model: str, *charges: dict[str, Any], **more: Any) -> dict[str, Any]:
+    versions = [{"from": "2026-01-01", "charges": list(charges)}]
+    return {"id": model, "match": {"model": {"equals": model}}, "versions": versions, **more}
+
+
+def charge(quantity: str, *rates: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "c", "quantity": quantity, **({"rates": list(rates)} if rates else {}), **more}
+
+
+def usd(price: str, **more: Any) -> dict[str, Any]:
+    return {"price": price, "currency": "usd", **more}
+
+
+def unit(price: str, **more: Any) -> dict[str, Any]:
+    return {"price": price, "unit": "u", **more}
+
+
+def tiers(mode: str, *rates: dict[str, Any], over: str = "request") -> dict[str, Any]:
+    return {"tiers": {"mode": mode, "over": over, "rates": list(rates)}}
+
+
+UNIT = {"u": [{"from": "2026-01-01", "price": "0.14", "currency": "usd"}]}
+CREDIT = {"u": [{"from": "2026-01-01", "price": "0.01", "currency": "usd"}]}
+KLING = entry(
+    "kling-v3",
+    charge(
+        "duration_s",
+        unit("3.0", when={"resolution": "4k"}), unit("0.8", when={"resolution": "1080p"}),
+        unit("0.6", when={"resolution": "720p"}),
+    ),
+)  # fmt: skip
+KLEIN = entry(
+    "flux-2-klein-4b",
+    charge(
+        "characters",  # stands for megapixels
+        round={"step": "1", "mode": "up"}, per="images",
+        **tiers("graduated", unit("1.4", up_to="1"), unit("0.1")),
+    ),
+)  # fmt: skip
+PACK = {"id": "trial", "purchased": "2026-10-01", "unit": "u", "quantity": "100", "paid": "9.80", "currency": "usd"}
+PLAN = {
+    "id": "pro", "from": "2026-01-01", "amount": "99", "currency": "usd", "every": "month",
+    "includes": [{"unit": "u", "quantity": "10"}],
+}  # fmt: skip
+
+
+@dataclass
+class Case:
+    provider: dict[str, Any]
+    rows: list[Row]
+    paid: dict[str, str]
+    unpriced: dict[str, int] = field(default_factory=dict)
+
+
+def row(model: str, when: str = "2026-11-20T12:00", status: str = "succeeded", **fields: str) -> Row:
+    resolution = fields.pop("resolution", None)
+    return Row(0, at(when), model, status, resolution, fields)
+
+
+def one(price: dict[str, Any], *rows: Row, paid: str, **more: Any) -> Case:
+    return Case({"units": UNIT, "prices": [price], **more}, list(rows), {price["id"]: paid} if paid else {})
+
+
+CASES: dict[str, Case] = {
+    # --- two steps, by attribute
+    "kling: 5 s at 720p are 3 units, $0.42": one(
+        KLING, row("kling-v3", resolution="720p", duration_s="5"), paid="0.42"
+    ),
+    "kling: a resolution that nobody priced": Case(
+        {"units": UNIT, "prices": [KLING]},
+        [row("kling-v3", resolution="540p", duration_s="5")],
+        {},
+        {"missing_quantity": 1},
+    ),
+    "kling: no resolution at all": Case(
+        {"units": UNIT, "prices": [KLING]}, [row("kling-v3", duration_s="5")], {}, {"missing_quantity": 1}
+    ),
+    "the unit's price moves on its own day, the rate card on another": Case(
+        {
+            "units": {"u": [*UNIT["u"], {"from": "2026-11-10", "price": "0.126", "currency": "usd"}]},
+            "prices": [
+                {
+                    "id": "m",
+                    "match": {"model": {"equals": "m"}},
+                    "versions": [
+                        {"from": "2026-01-01", "charges": [charge("units", unit("1"))]},
+                        {"from": "2026-11-15", "charges": [charge("units", unit("2"))]},
+                    ],
+                }
+            ],
+        },
+        [
+            row("m", "2026-11-09T23:59:59", units="1"),
+            row("m", "2026-11-10", units="1"),
+            row("m", "2026-11-15", units="1"),
+        ],
+        {"m": "0.518"},  # 0.14 + 0.126 + 2 × 0.126
+    ),
+    "flex: 6 credits before, 5 from April on": Case(
+        {
+            "units": CREDIT,
+            "prices": [
+                {
+                    "id": "flux-2-flex",
+                    "match": {"model": {"equals": "flux-2-flex"}},
+                    "versions": [
+                        {"from": "2026-01-01", "charges": [charge("characters", unit("6"), round={"step": "1"})]},
+                        {"from": "2026-11-12", "charges": [charge("characters", unit("5"), round={"step": "1"})]},
+                    ],
+                }
+            ],
+        },
+        [row("flux-2-flex", "2026-11-11", characters="1.05"), row("flux-2-flex", "2026-11-12", characters="1.05")],
+        {"flux-2-flex": "0.22"},  # 2 begun megapixels: 12 and 10 credits
+    ),
+    # --- rounding, tiers, multipliers
+    "klein: begun megapixels, a dearer first one, four images": one(
+        KLEIN,
+        row("flux-2-klein-4b", characters="2.1", images="4"),
+        units=CREDIT,
+        paid="0.064",  # (1.4 + 2 × 0.1) × 4
+    ),
+    "klein: each request by itself, not their sum": one(
+        KLEIN,
+        row("flux-2-klein-4b", characters="0.5", images="1"),
+        row("flux-2-klein-4b", characters="0.5", images="1"),
+        units=CREDIT,
+        paid="0.028",
+    ),
+    "flash: a price per 1,000 characters": one(
+        entry("flash", charge("characters", usd("0.04", per_units="1000"))), row("flash", characters="250"), paid="0.01"
+    ),
+    "scribe: $0.22 an hour": one(
+        entry("scribe", charge("duration_s", usd("0.22", per_units="3600"))),
+        row("scribe", duration_s="5400"),
+        paid="0.33",
+    ),
+    "groq: ten seconds at least": one(
+        entry("whisper", charge("duration_s", usd("0.01"), min="10")),
+        row("whisper", duration_s="3"),
+        row("whisper", duration_s="12"),
+        paid="0.22",
+    ),
+    "a task costs 56 credits at least": one(
+        entry("task", charge("duration_s", unit("10"), min_amount="56")),
+        row("task", duration_s="3"),
+        row("task", duration_s="6"),
+        units=CREDIT,
+        paid="1.16",
+    ),
+    "a cap on the amount": one(
+        entry("m", charge("units", usd("1"), max_amount="5")), row("m", units="7"), row("m", units="2"), paid="7"
+    ),
+    "rounded down": one(
+        entry("m", charge("units", usd("1"), round={"step": "5", "mode": "down"})), row("m", units="9.9"), paid="5"
+    ),
+    "a half goes up": one(
+        entry("m", charge("units", usd("1"), round={"step": "1", "mode": "nearest"})),
+        row("m", units="2.5"),
+        row("m", units="2.499999"),
+        paid="5",
+    ),
+    "cliff: the whole at the price of its tier, the end belongs to it": one(
+        entry("m", charge("units", **tiers("cliff", usd("1", up_to="10"), usd("0.5")))),
+        row("m", units="10"),
+        row("m", units="11"),
+        paid="15.5",
+    ),
+    "charges add up": one(
+        entry("m", charge("units", usd("2")), {**charge("requests", usd("0.01")), "name": "call"}),
+        row("m", units="3"),
+        paid="6.01",
+    ),
+    # --- months
+    "graduated over a month: the thousand-and-first is cheaper": one(
+        entry("m", charge("units", **tiers("graduated", usd("1", up_to="10"), usd("0.5"), over="month"))),
+        row("m", "2026-11-02", units="8"),
+        row("m", "2026-11-03", units="4"),
+        row("m", "2026-10-31T23:59", units="9"),
+        paid="20",  # 9 + 8 + 2 + 2 × 0.5
+    ),
+    "cliff over a month: passing the tier makes the whole month cheaper": one(
+        entry("m", charge("units", **tiers("cliff", usd("1", up_to="10"), usd("0.5"), over="month"))),
+        row("m", "2026-11-02", units="8"),
+        row("m", "2026-11-03", units="4"),
+        paid="6",
+    ),
+    "the month is the provider's": one(
+        entry("m", charge("units", **tiers("graduated", usd("1", up_to="10"), usd("0.5"), over="month"))),
+        row("m", "2026-10-31T15:59", units="10"),
+        row("m", "2026-10-31T16:00", units="10"),
+        time_zone="Asia/Shanghai",
+        paid="20",
+    ),
+    # --- paid in advance
+    "a pack at what was paid for it, then the dated price": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-02", units="60"),
+        row("m", "2026-11-03", units="60"),
+        commitments=[PACK],
+        paid="12.6",  # 100 × 0.098 + 20 × 0.14
+    ),
+    "in the order of the rows' times, whatever their ids": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-03", units="60"),
+        row("m", "2026-11-02", units="60"),
+        commitments=[PACK],
+        paid="12.6",
+    ),
+    "nothing from a pack that has expired": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-03", units="10"),
+        commitments=[{**PACK, "expires": "2026-11-01"}],
+        paid="1.4",
+    ),
+    "the pack bought first is used first": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", units="150"),
+        commitments=[{**PACK, "id": "late", "purchased": "2026-10-02", "paid": "5"}, PACK],
+        paid="12.3",  # 9.80 + 50 × 0.05
+    ),
+    "what the plan includes costs nothing, each period anew": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-10-31", units="15"),
+        row("m", "2026-11-01", units="4"),
+        row("m", "2026-11-05", units="10"),
+        subscriptions=[PLAN],
+        paid="1.26",  # 5 + 4 units
+    ),
+    "plan, then pack, then price; in 15 minutes shared pro rata": Case(
+        {
+            "units": UNIT,
+            "subscriptions": [PLAN],
+            "commitments": [{**PACK, "quantity": "20", "paid": "2"}],
+            "prices": [entry("a", charge("units", unit("1"))), entry("b", charge("units", unit("1")))],
+        },
+        [row("a", units="30"), row("b", units="10")],
+        {"a": "2.55", "b": "0.85"},  # 10 at 0, 20 at 0.1, 10 at 0.14: 3.40, by 3 to 1
+    ),
+    "units of monthly tiers are paid from packs": one(
+        entry("m", charge("units", **tiers("graduated", unit("1", up_to="10"), unit("0.5"), over="month"))),
+        row("m", units="30"),
+        commitments=[{**PACK, "quantity": "15", "paid": "1.5"}],
+        paid="2.2",  # 20 units: 15 × 0.1 + 5 × 0.14
+    ),
+    "a discount is off the price, not off the pack": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", units="150"),
+        commitments=[PACK],
+        discounts=[{"from": "2026-11-01", "percent": "10"}],
+        paid="16.1",  # 9.80 + 50 × 0.126
+    ),
+    "an entry without the provider's discount": one(
+        entry("m", charge("units", usd("1")), discounts=[]),
+        row("m", units="1"),
+        discounts=[{"from": "2026-11-01", "percent": "10"}],
+        paid="1",
+    ),
+    # --- failures
+    "a failure is not billed where somebody knows": one(
+        entry("m", charge("units", usd("1"))),
+        row("m", status="failed", units="5"),
+        row("m", units="1"),
+        bill_on={"failed": {"fraction": 0, "source": "invoice"}},
+        paid="1",
+    ),
+    "a failure that nobody knows of": Case(
+        {"prices": [entry("m", charge("units", usd("1")))]},
+        [row("m", status="failed", units="5")],
+        {},
+        {"unknown_billing": 1},
+    ),
+    "half of a failure is half of its units": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", status="failed", units="10"),
+        bill_on={"failed": {"fraction": "0.5", "source": "invoice"}},
+        commitments=[PACK],
+        paid="0.49",
+    ),
+    # --- unknown
+    "no entry": Case({"prices": [entry("m", charge("units", usd("1")))]}, [row("x", units="1")], {}, {"no_match": 1}),
+    "before the first price": Case(
+        {"prices": [{**entry("m"), "versions": [{"from": "2026-11-21", "charges": [charge("units", usd("1"))]}]}]},
+        [row("m", units="1")],
+        {},
+        {"no_version": 1},
+    ),
+    "the quantity is not there": Case(
+        {"prices": [entry("m", charge("units", usd("1")))]}, [row("m", images="1")], {}, {"missing_quantity": 1}
+    ),
+    "not even for a price that needs each request": Case(
+        {"prices": [entry("m", charge("units", usd("1"), per="images"))]},
+        [row("m", units="1")],
+        {},
+        {"missing_quantity": 1},
+    ),
+    "a unit without a price, and nothing left in the pack": Case(
+        {
+            "units": {"u": [{"from": "2027-01-01", "price": "1", "currency": "usd"}]},
+            "commitments": [PACK],
+            "prices": [entry("m", charge("units", unit("1")))],
+        },
+        [row("m", "2026-11-19", units="100"), row("m", units="1")],
+        {"m": "9.8"},
+        {"no_unit_price": 1},
+    ),
+    "a negative quantity": Case(
+        {"prices": [entry("m", charge("units", usd("1"), round={"step": "1"}))]},
+        [row("m", units="-1"), row("m", units="1")],
+        {"m": "1"},
+        {"bad_row": 1},
+    ),
+    "a fallback, only where it is written": Case(
+        {
+            "prices": [
+                entry("m", charge("units", usd("1"))),
+                {**entry("rest", charge("units", usd("9")), estimated=True), "match": {"model": {"prefix": "m"}}},
+            ]
+        },
+        [row("m-9", units="1"), row("m", units="1"), row("x", units="1")],
+        {"m": "1", "rest": "9"},
+        {"no_match": 1},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[PriceWorld]:
+    """All cases in one log, each with a provider of its own."""
+    providers = {f"p{i}": case.provider for i, case in enumerate(CASES.values())}
+    with PriceWorld({"schema": "margin-pricing/1", "providers": providers}) as made:
+        for i, case in enumerate(CASES.values()):
+            made.put(numbered(case.rows, 100 * i), f"P{i}")
+        made.poll()
+        yield made
+
+
+def numbered(rows: list[Row], first: int = 0) -> list[Row]:
+    return [replace(row, id=first + i) for i, row in enumerate(rows)]
+
+
+@pytest.fixture(scope="module")
+def cost(world: PriceWorld) -> Cost:
+    return world.cost(0, NOW)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases(name: str, world: PriceWorld, cost: Cost) -> None:
+    case, provider = CASES[name], f"p{list(CASES).index(name)}"
+    expected = {model: Decimal(amount).normalize() for model, amount in case.paid.items()}
+    found = {model: amount.normalize() for (of, model), amount in cost.by_model.items() if of == provider and amount}
+    assert found == expected
+    assert {reason: count for (of, reason), count in cost.unpriced.items() if of == provider} == case.unpriced
+    booked = world.booked(provider)
+    assert {model: Decimal(value).scaleb(-9).normalize() for (model, _), value in booked.items() if value} == expected
+
+
+def test_what_is_estimated_is_shown_apart(cost: Cost) -> None:
+    ((_, model), amount), *others = cost.estimated.items()
+    assert (model, int(amount), others) == ("rest", 9, [])
+
+
+def test_the_oracle_knows_the_cases_too() -> None:
+    """A check of the oracle itself: where it prices every row it comes to the same by hand-made numbers."""
+    for name, case in CASES.items():
+        if {"bad_row", "no_unit_price"} & set(case.unpriced):
+            continue
+        found = Oracle(book_of(case.provider), numbered(case.rows)).cost(0, NOW)
+        assert {model: amount for (model, _), amount in found.paid.items() if amount} == {
+            model: Fraction(amount) for model, amount in case.paid.items()
+        }, name
+        assert dict(found.unpriced) == case.unpriced, name
