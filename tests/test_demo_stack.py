@@ -137,6 +137,15 @@ def test_business_goes_on(demo: Demo) -> None:
     eventually(lambda: counted() > before, "more usage", 60)
 
 
+def test_stripe_tells_what_happens(demo: Demo) -> None:
+    """The simulated account posts its events; the exporter's listener accepts them."""
+
+    def accepted() -> bool:
+        return any("margin_webhook_events_total" in series and "accepted" in series for series in demo.series())
+
+    eventually(accepted, "an accepted webhook", 60)
+
+
 def test_the_status_page_shows_the_figures(demo: Demo) -> None:
     page = demo.get("/").replace("<wbr>", "")
     assert "stripe/demo/ledger" in page

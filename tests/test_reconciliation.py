@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from stripe_source import DAY, NOW, Account, account
 
-from exporter.clock import FixedClock
+from exporter.clock import FixedClock, iso
 from exporter.config import AccountSettings
 from exporter.demo import truth
 from exporter.demo.facts import Transaction
@@ -170,13 +170,31 @@ def test_days_that_were_missed_are_compared_together(stripe: Account) -> None:
 
 
 def test_a_report_that_is_not_ready_is_waited_for(stripe: Account) -> None:
-    stripe.clock.advance(-9 * 3600)  # three in the morning
-    assert turn(stripe) is None
-    assert status(stripe).up
-    assert "Stripe's reports go until" in (status(stripe).message or "")
-    assert stripe.world.requested(RUNS) == 0
+    row(stripe, "charge", 1000, at=MIDNIGHT - DAY - 1)
+    stripe.clock.advance(-9 * 3600)  # three in the morning: yesterday is not prepared, the day before is
+    found = turn(stripe)
+    assert found is not None
+    assert (found.start, found.end, found.lines[0].ours.rows) == (MIDNIGHT - 2 * DAY, MIDNIGHT - DAY, 1)
+    assert status(stripe).message is None
+    turn(stripe)
+    assert stripe.world.requested(RUNS) == 1
+    assert f"until {iso(MIDNIGHT - DAY)}; {iso(MIDNIGHT)} is waited for" in (status(stripe).message or "")
     stripe.clock.advance(4 * 3600)
-    assert turn(stripe) is not None
+    found = turn(stripe)
+    assert found is not None
+    assert (found.start, found.end) == (MIDNIGHT - DAY, MIDNIGHT)
+
+
+def test_an_end_that_stripe_does_not_take_is_a_day_too_early(stripe: Account) -> None:
+    stripe.world.desk.exclusive = True
+    found = turn(stripe)
+    assert found is not None
+    assert (found.end, status(stripe).up) == (MIDNIGHT - DAY, True)
+    stripe.clock.advance(DAY)
+    found = turn(stripe)
+    assert found is not None
+    assert (found.start, found.end) == (MIDNIGHT - DAY, MIDNIGHT)
+    assert stripe.errors() == {}
 
 
 def test_the_ledger_comes_first(stripe: Account) -> None:

@@ -27,6 +27,7 @@ from exporter.demo.world import World
 from exporter.revenue import events, shapes, transactions
 from exporter.revenue.categories import UNKNOWN
 from exporter.revenue.client import StripeReader
+from exporter.revenue.reconciliation import Reconciliation
 
 FIXTURES = Path(__file__).parent / "data" / "stripe-openapi-fixtures.json"
 
@@ -163,6 +164,7 @@ PARAMETERS: dict[str, str | None] = {
     "GET /v1/reporting/report_types/{id}": "reporting.ReportTypeRetrieveParams",
     "GET /v1/reporting/report_runs/{id}": "reporting.ReportRunRetrieveParams",
     "POST /v1/reporting/report_runs": "reporting.ReportRunCreateParams",
+    "GET /v1/files/{id}/contents": None,  # takes none
 }
 """Parameters of the ``stripe`` package by what is asked."""
 
@@ -171,11 +173,11 @@ def test_the_package_knows_every_parameter_that_is_sent(tmp_path: Path, monkeypa
     asked: dict[str, set[str]] = {}
     ask = StripeReader._ask
 
-    def spy(self: StripeReader, method: str, endpoint: str, params: Any, id: str | None) -> bytes:
+    def spy(self: StripeReader, method: str, endpoint: str, params: Any, id: str | None, **base: str) -> bytes:
         names = asked.setdefault(f"{method.upper()} {endpoint}", set())
         names |= {f"{name}.{inner}" for name, value in params.items() if isinstance(value, dict) for inner in value}
         names |= set(params)
-        return ask(self, method, endpoint, params, id)
+        return ask(self, method, endpoint, params, id, **base)
 
     monkeypatch.setattr(StripeReader, "_ask", spy)
     world = World(history(3, NOW, customers=60, days=120), clock=FixedClock(NOW))
@@ -184,8 +186,10 @@ def test_the_package_knows_every_parameter_that_is_sent(tmp_path: Path, monkeypa
         for _ in range(2):
             source.poll_ledger()
             source.poll_subscriptions()
+            Reconciliation(read.store, source._account, read.clock, source._reader).poll()
             read.clock.advance(3700)
-    assert {"GET /v1/balance_transactions", "GET /v1/subscriptions", "GET /v1/events"} <= set(asked)
+    expected = {"GET /v1/balance_transactions", "GET /v1/subscriptions", "GET /v1/events"}
+    assert expected | {"POST /v1/reporting/report_runs"} <= set(asked)
     for endpoint, names in asked.items():
         assert endpoint in PARAMETERS, f"say in PARAMETERS what the stripe package calls the parameters of {endpoint}"
         name = PARAMETERS[endpoint]
@@ -203,6 +207,7 @@ def parameters_of(annotation: str) -> set[str]:
     """Names inside a parameter that is a dictionary of its own."""
     found = set[str]()
     for word in re.findall(r"[A-Z]\w+", annotation):
-        if hasattr(stripe.params, word):
-            found |= set(getattr(stripe.params, word).__annotations__)
+        for room in (stripe.params, stripe.params.reporting):
+            if hasattr(room, word):
+                found |= set(getattr(room, word).__annotations__)
     return found

@@ -46,6 +46,9 @@ class ReportDesk:
     """Times that a new report is found pending before it is there."""
     error: str | None = None
     """Reports that are ordered now will fail with this."""
+    exclusive: bool = False
+    """An interval must end before ``data_available_end`` (https://docs.stripe.com/api/reporting/report_run/object), and
+    may not end there (as https://docs.stripe.com/reports/api has it)."""
     total: bool = False
     """Reports end with a line that sums each currency, as the Dashboard's download does."""
     _runs: dict[str, _Run] = field(default_factory=dict)
@@ -72,7 +75,7 @@ class ReportDesk:
         """Make a report of what can be listed now. Raises Refusal."""
         report_type, parameters = _parsed(form)
         kind = self.kind(world, report_type)
-        start, end = _interval(parameters, kind)
+        start, end = _interval(parameters, kind, self.exclusive)
         columns = parameters.get("columns") or list(COLUMNS)
         serial = next(self._serial)
         id = f"frr_Demo{serial:020d}"
@@ -188,14 +191,14 @@ def _parsed(form: str) -> tuple[str, dict[str, Any]]:
     return report_type, parameters
 
 
-def _interval(parameters: dict[str, Any], kind: dict[str, Any]) -> tuple[int, int]:
+def _interval(parameters: dict[str, Any], kind: dict[str, Any], exclusive: bool) -> tuple[int, int]:
     for name in ("interval_start", "interval_end"):
         if name not in parameters:
             raise invalid(f"Missing required param: parameters[{name}].", f"parameters[{name}]", "parameter_missing")
     start, end = parameters["interval_start"], parameters["interval_end"]
     if start >= end:
         raise invalid("interval_start must be before interval_end.", "parameters[interval_start]")
-    if start < kind["data_available_start"] or end > kind["data_available_end"]:
+    if start < kind["data_available_start"] or end > kind["data_available_end"] - exclusive:
         raise invalid("The interval lies outside of the data that are available.", "parameters[interval_end]")
     return start, end
 

@@ -144,9 +144,9 @@ class StripeReader:
 
     def download(self, file: str) -> bytes:
         """Contents of a file of the account's. The key goes to Stripe's own host for files, whatever a URL says."""
-        return self._ask("get", "/v1/files/{id}/contents", {"base": "files"}, file)
+        return self._ask("get", "/v1/files/{id}/contents", {}, file, base="files")
 
-    def _ask(self, method: str, endpoint: str, params: Mapping[str, Any], id: str | None) -> bytes:
+    def _ask(self, method: str, endpoint: str, params: Mapping[str, Any], id: str | None, base: str = "api") -> bytes:
         path = endpoint if id is None else endpoint.replace("{id}", quote(id, safe=""))
         asked = endpoint if method == "get" else f"{method.upper()} {endpoint}"
         deadline = self._monotonic() + TIME_LIMIT
@@ -155,7 +155,7 @@ class StripeReader:
                 raise Stopped
             self.pace.wait()
             try:
-                self._client.raw_request(method, path, **params)
+                self._client.raw_request(method, path, base=base, **params)
             except stripe.StripeError as caught:
                 error, again = self._failure(asked, caught)
             else:

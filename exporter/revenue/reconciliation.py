@@ -109,7 +109,15 @@ class Reconciliation:
         try:
             stripe = self._report(start, end)
         except NotYet as error:
-            return f"{error}; {iso(end)} is waited for"
+            waiting = f"{error}; {iso(end)} is waited for"
+            end = error.until - error.until % DAY
+            start = end - DAY if last is None else start
+            if start >= end or start < self._since():
+                return waiting
+            try:
+                stripe = self._report(start, end)
+            except NotYet:
+                return waiting
         with self._store.read() as connection:
             ours = activity(connection, self._account.name, start, end)
         return self._found(Reconciled(start, end, now, compare(stripe, ours)))

@@ -73,7 +73,13 @@ class Reports:
         if first >= end:
             raise self._error("bad_request", f"Stripe's reports begin at {iso(first)}")
         parameters = {"interval_start": first, "interval_end": end, "columns": list(COLUMNS), "timezone": "Etc/UTC"}
-        body = self._reader.post(_RUNS, {"report_type": REPORT, "parameters": parameters})
+        try:
+            body = self._reader.post(_RUNS, {"report_type": REPORT, "parameters": parameters})
+        except SourceError as error:
+            # The page of reports allows an end at data_available_end, the object's page only one before it.
+            if error.reason == "bad_request" and end == kind.data_available_end:
+                raise NotYet(kind.data_available_end - 1) from error
+            raise
         try:
             return _RUN.decode(body).id
         except msgspec.DecodeError as error:

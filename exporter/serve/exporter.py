@@ -27,7 +27,7 @@ from exporter.serve.scheduler import Scheduler
 from exporter.serve.snapshots import REFRESH, Snapshots
 from exporter.serve.waking import Waker
 from exporter.store.audit import record
-from exporter.store.database import Store, away
+from exporter.store.database import AWAY, Store, away
 from exporter.store.lease import TTL, Lease
 
 log = logging.getLogger("exporter.serve")
@@ -182,7 +182,7 @@ class Exporter:
         self._scheduler = scheduler
         self.deliveries.load()
         self.deliveries.soon = lambda: scheduler.soon("deliveries", 0.05)
-        scheduler.every("deliveries", EXCHANGE, self.deliveries.exchange)
+        scheduler.every("deliveries", EXCHANGE, self._exchange)
         scheduler.every("lease", self._lease.ttl / 3, self.keep_lease)
         scheduler.every("snapshot", REFRESH, self.let_time_pass)
         scheduler.every("choice", REFRESH, self.choose)
@@ -218,6 +218,12 @@ class Exporter:
                 log.info("interval changed source=%s seconds=%.0f", job.name, interval)
 
         return turn
+
+    def _exchange(self) -> None:
+        try:
+            self.deliveries.exchange()
+        except AWAY as error:  # each second anew; the other jobs say it loudly
+            log.debug("webhooks not written yet: %s", away(error))
 
     def _wake(self) -> None:
         while (source := self._wakes.get()) is not None:

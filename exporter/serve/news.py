@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from exporter.clock import Clock
 from exporter.config import STRIPE, AccountSettings
 from exporter.revenue.allowance import READS_PER_POLL, allowance_of
-from exporter.store.database import Store
+from exporter.store.database import AWAY, Store
 from exporter.store.events import seen_events
 from exporter.store.ledger import row_counts
 
@@ -54,8 +54,11 @@ class WakeRates:
             return UNBOUND
         at, rate = self._known.get(name, (float("-inf"), 0.0))
         if time.monotonic() - at > LOOKED_UP_EVERY:
-            with self._store.read() as connection:
-                allowance = allowance_of(connection, name, self._clock.now())
+            try:
+                with self._store.read() as connection:
+                    allowance = allowance_of(connection, name, self._clock.now())
+            except AWAY:
+                return 0.0  # nothing can be polled either
             rate = SHARE * max(0.0, allowance.pace) / READS_PER_POLL
             self._known[name] = (time.monotonic(), rate)
         return rate
