@@ -165,6 +165,7 @@ class MrrRules(Document):
     counts_from: Literal["start", "first_payment"] = "start"
     recurring_discounts: Literal["ignore", "subtract"] = "ignore"
     one_time_discounts: Literal["ignore", "subtract"] = "ignore"
+    new_mrr: Literal["customer", "subscription"] = "customer"
     day_factor: Factor = Fraction(365, 12)
     week_factor: Factor = Fraction(52, 12)
 

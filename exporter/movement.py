@@ -16,6 +16,9 @@ from typing import Literal, NamedTuple, get_args
 Cause = Literal["observed", "rules", "drift"]
 """Why a figure is written: Stripe says so (or time has come), the rules changed, or a mistake of ours was healed."""
 
+NewMrr = Literal["customer", "subscription"]
+"""Whose beginning is new MRR: a customer's, or each subscription's, also that of a customer who has one already."""
+
 Movement = Literal["new", "expansion", "contraction", "churn", "reactivation", "restatement_up", "restatement_down"]
 MOVEMENTS: tuple[Movement, ...] = get_args(Movement)
 DOWN: frozenset[Movement] = frozenset({"contraction", "churn", "restatement_down"})
@@ -47,7 +50,9 @@ class Move(NamedTuple):
     after: int
 
 
-def moves_of(before: Sequence[Holding], after: Sequence[Holding], ever: bool, cause: Cause) -> list[Move]:
+def moves_of(
+    before: Sequence[Holding], after: Sequence[Holding], ever: bool, cause: Cause, new: NewMrr = "customer"
+) -> list[Move]:
     """What happened to one customer between two states. ``ever``: it had MRR at some time before.
 
     A customer with MRR in another currency is not gone, and not new: one who changes currency contracts in the one
@@ -57,25 +62,46 @@ def moves_of(before: Sequence[Holding], after: Sequence[Holding], ever: bool, ca
     active_before = any(item.mrr or item.unknown for item in before)
     active_after = any(item.mrr or item.unknown for item in after)
     unknown = {item.item for item in (*before, *after) if item.unknown} | _corrected(before, after)
+    entered: Movement = "reactivation" if ever and not active_before else "new"
     moves: list[Move] = []
     for currency in sorted({item.currency for item in (*before, *after)}):
-        was, is_ = (sum(item.mrr for item in state if item.currency == currency) for state in (before, after))
-        known_was, known_is = (
-            sum(item.mrr for item in state if item.currency == currency and item.item not in unknown)
-            for state in (before, after)
-        )
-        change = known_is - known_was if cause == "observed" else 0
-        reached = was + change
-        if change > 0:
-            entered: Movement = "reactivation" if ever else "new"
-            moves.append(Move(currency, "expansion" if was or active_before else entered, change, reached))
-        elif change < 0:
-            moves.append(Move(currency, "contraction" if reached or active_after else "churn", -change, reached))
+        old, now = ([item for item in state if item.currency == currency] for state in (before, after))
+        reached, is_ = sum(item.mrr for item in old), sum(item.mrr for item in now)
+        began = risen = fallen = 0
+        for was, change in _changes(old, now, unknown, new) if cause == "observed" else ():
+            if change < 0:
+                fallen -= change
+            elif not active_before or (not was and new == "subscription"):
+                began += change
+            else:
+                risen += change
+        for movement, amount in ((entered, began), ("expansion", risen)):
+            if amount:
+                reached += amount
+                moves.append(Move(currency, movement, amount, reached))
+        if fallen:
+            reached -= fallen
+            moves.append(Move(currency, "contraction" if reached or active_after else "churn", fallen, reached))
         if is_ > reached:
             moves.append(Move(currency, "restatement_up", is_ - reached, is_))
         elif is_ < reached:
             moves.append(Move(currency, "restatement_down", reached - is_, is_))
     return moves
+
+
+def _changes(
+    old: Iterable[Holding], now: Iterable[Holding], unknown: set[tuple[str, str]], new: NewMrr
+) -> list[tuple[int, int]]:
+    """MRR before and its change, of the customer or of each of its subscriptions, in one currency. What is restated
+    is left out of the change."""
+    was: dict[str, int] = {}
+    change: dict[str, int] = {}
+    for sign, state in ((-1, old), (1, now)):
+        for item in state:
+            unit = item.item[0] if new == "subscription" else ""
+            was[unit] = was.get(unit, 0) + (item.mrr if sign < 0 else 0)
+            change[unit] = change.get(unit, 0) + (0 if item.item in unknown else sign * item.mrr)
+    return [(was[unit], change[unit]) for unit in sorted(was)]
 
 
 def _corrected(before: Iterable[Holding], after: Iterable[Holding]) -> set[tuple[str, str]]:

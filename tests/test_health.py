@@ -20,7 +20,7 @@ from exporter.margin.figures import Mrr
 from exporter.margin.health import Health, Span, arpu, health_of, ltv, window_health
 from exporter.margin.healthread import health_windows, read_spans
 from exporter.margin.remembered import Kept, Remembered
-from exporter.margin.retention import movers, retained
+from exporter.margin.retention import moved_of, retained
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
 from exporter.metrics.exposition import render
@@ -52,7 +52,7 @@ def span(
         {closing.currency: closing},
         None if before is None else {before.product: before},
         {after.product: after},
-        movers(log),
+        moved_of(log),
     )
 
 
@@ -70,11 +70,11 @@ def test_stripes_example_of_churn() -> None:
 
 def test_amounts_and_ratios() -> None:
     log = [
-        Logged("cus_a", "usd", "expansion", 500, 1500),
-        Logged("cus_b", "usd", "churn", 1000, 0),
-        Logged("cus_c", "usd", "new", 300, 300),
-        Logged("cus_d", "usd", "contraction", 200, 800),
-        Logged("cus_e", "usd", "reactivation", 50, 50),
+        Logged("cus_a", "usd", "expansion", 500, 1500, False),
+        Logged("cus_b", "usd", "churn", 1000, 0, False),
+        Logged("cus_c", "usd", "new", 300, 300, True),
+        Logged("cus_d", "usd", "contraction", 200, 800, False),
+        Logged("cus_e", "usd", "reactivation", 50, 50, True),
     ]
     after = flow(baseline=10_000, expansion=500, churn=1000, new=300, contraction=200, reactivation=50)
     found = window_health([span(flow(baseline=10_000), after, people(), people(), log)], WEIGHTS, rates=True)
@@ -91,9 +91,9 @@ def test_amounts_and_ratios() -> None:
 def test_restatements_are_taken_as_always_so() -> None:
     """MRR was 100.00 by the old rules and 50.00 by the new; then a tenth of that churned."""
     log = [
-        Logged("cus_a", "usd", "restatement_down", 4500, 4500),
-        Logged("cus_b", "usd", "restatement_down", 500, 500),
-        Logged("cus_b", "usd", "churn", 500, 0),
+        Logged("cus_a", "usd", "restatement_down", 4500, 4500, False),
+        Logged("cus_b", "usd", "restatement_down", 500, 500, False),
+        Logged("cus_b", "usd", "churn", 500, 0, False),
     ]
     after = flow(baseline=10_000, restatement_down=5000, churn=500)
     before = people(baseline=2)
@@ -123,8 +123,11 @@ def test_nothing_without_history_or_rate() -> None:
 
 
 def test_a_switch_of_currency_loses_nobody() -> None:
-    log = [Logged("cus_a", "usd", "contraction", 1000, 0), Logged("cus_a", "eur", "expansion", 1000, 1000)]
-    found = retained(movers(log), {"usd": 500, "eur": 1000}, WEIGHTS)
+    log = [
+        Logged("cus_a", "usd", "contraction", 1000, 0, False),
+        Logged("cus_a", "eur", "expansion", 1000, 1000, False),
+    ]
+    found = retained(moved_of(log), {"usd": 500, "eur": 1000}, WEIGHTS)
     assert (float(found.start), float(found.net), float(found.gross)) == (15.0, 16.0, 15.0)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.movement import DOWN, Cause, Holding, closing, moves_of, product_moves, subscriber_move
+from exporter.movement import DOWN, Cause, Holding, NewMrr, closing, moves_of, product_moves, subscriber_move
 
 State = list[Holding]
 
@@ -72,6 +72,26 @@ def test_observed(case: tuple[State, State, bool, dict[tuple[str, str], int], st
     assert subscriber_move(before, after, moves) == subscriber
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "ever", "expected"),
+    [
+        ([], [A], False, {"new": 2000}),
+        ([], [A], True, {"reactivation": 2000}),
+        ([A], [A, B], True, {"new": 1000}),
+        ([A], [B], True, {"new": 1000, "contraction": 2000}),
+        ([A, B], [B], True, {"contraction": 2000}),
+        ([A, B], [held("a", 2500), held("b", 400)], True, {"expansion": 500, "contraction": 600}),
+        ([A, B], [], True, {"churn": 3000}),
+        ([A], [held("a", 0), held("b", 900, "eur")], True, {"new": 900, "contraction": 2000}),
+        ([LOST], [LOST, B], False, {"new": 1000}),
+        ([A], [LOST, B], False, {"new": 1000, "restatement_down": 2000}),
+    ],
+)
+def test_each_subscription_by_itself(before: State, after: State, ever: bool, expected: dict[str, int]) -> None:
+    moves = moves_of(before, after, ever, "observed", "subscription")
+    assert {move.movement: move.amount for move in moves} == expected
+
+
 @pytest.mark.parametrize("cause", ["rules", "drift"])
 @pytest.mark.parametrize(
     ("before", "after", "name", "amount", "subscriber"),
@@ -113,9 +133,12 @@ def states(draw: st.DrawFn) -> State:
     return made
 
 
-@given(states(), states(), st.booleans(), st.sampled_from(["observed", "rules", "drift"]))
-def test_the_movements_close_the_gap(before: State, after: State, ever: bool, cause: Cause) -> None:
-    moves = moves_of(before, after, ever, cause)
+@given(
+    states(), states(), st.booleans(), st.sampled_from(["observed", "rules", "drift"]),
+    st.sampled_from(["customer", "subscription"]),
+)  # fmt: skip
+def test_the_movements_close_the_gap(before: State, after: State, ever: bool, cause: Cause, rule: NewMrr) -> None:
+    moves = moves_of(before, after, ever, cause, rule)
     assert all(move.amount > 0 and move.after >= 0 for move in moves)
     for currency in ("usd", "eur"):
         was, is_ = (sum(item.mrr for item in state if item.currency == currency) for state in (before, after))
@@ -123,12 +146,14 @@ def test_the_movements_close_the_gap(before: State, after: State, ever: bool, ca
         assert was + sum(-m.amount if m.movement in DOWN else m.amount for m in mine) == is_
         if mine:
             assert mine[-1].after == is_
-        # One movement a currency, and at most one restatement beside it.
-        assert len({m.movement.startswith("restatement") for m in mine}) == len(mine)
+        assert len({m.movement for m in mine}) == len(mine)
+        if rule == "customer":  # one movement a currency, and at most one restatement beside it
+            assert len({m.movement.startswith("restatement") for m in mine}) == len(mine)
     kinds = {move.movement for move in moves}
-    assert not ({"new", "reactivation"} & kinds and any(item.mrr or item.unknown for item in before))
+    entering = {"new", "reactivation"} if rule == "customer" else {"reactivation"}
+    assert not (entering & kinds and any(item.mrr or item.unknown for item in before))
     assert not ("churn" in kinds and any(item.mrr or item.unknown for item in after))
-    assert not ({"new"} & kinds and ever)
+    assert not ("new" in kinds and ever and rule == "customer")
     subscriber = subscriber_move(before, after, moves)
     worth = [any(item.mrr for item in state) for state in (before, after)]
     assert worth[0] + (0 if subscriber is None else -1 if subscriber in DOWN else 1) == worth[1]

@@ -14,12 +14,13 @@ from exporter.demo.facts import Price, Product, Subscription
 from exporter.demo.world import DEMO_KEY
 from exporter.margin.figures import mrr_of
 from exporter.margin.ledger import Sources, read_ledger, usable
+from exporter.margin.retention import movers
 from exporter.margin.standing import read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.health_samples import movement_samples
 from exporter.metrics.samples import mrr_samples, standing_samples
 from exporter.revenue.baseline import was_worth
-from exporter.store.flows import baseline_at, flows, subscriber_flows
+from exporter.store.flows import baseline_at, flows, log_of, subscriber_flows
 
 
 @pytest.fixture
@@ -211,3 +212,24 @@ def test_other_rules_are_restatements(stripe: Account) -> None:
     stripe.source().poll_subscriptions()
     assert moved(stripe) == {"baseline": 2000, "restatement_up": 2000, "restatement_down": 2000}
     assert subscribers(stripe) == {"baseline": 1, "restatement_up": 1, "restatement_down": 1}
+
+
+def test_another_name_for_a_second_subscription(stripe: Account) -> None:
+    """The rule names what comes; what is booked stays, and who retains whom is the same."""
+    stripe.rules = MrrRules(new_mrr="subscription")
+    subscribe(stripe, 1, customer=1)
+    stripe.source().poll_subscriptions()
+    for serial, rule, expected in (
+        (2, "subscription", {"new": 2000}),
+        (3, "customer", {"new": 2000, "expansion": 2000}),
+        (4, "subscription", {"new": 4000, "expansion": 2000}),
+    ):
+        stripe.rules = MrrRules.model_validate({"new_mrr": rule})
+        stripe.clock.advance(900)
+        announce(stripe, "created", subscribe(stripe, serial, customer=1))
+        stripe.source().poll_subscriptions()
+        assert moved(stripe) == {"baseline": 2000, **expected}
+    assert subscribers(stripe) == {"baseline": 1}
+    with stripe.store.read() as connection:
+        (mover,) = movers(log_of(connection, "main", NOW, NOW + 10**6))
+    assert (mover.newcomer, mover.real, mover.end) == (False, {"usd": 6000}, {"usd": 8000})

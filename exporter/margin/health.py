@@ -14,7 +14,7 @@ from fractions import Fraction
 from exporter.clock import day_of
 from exporter.config import Settings
 from exporter.margin.figures import Mrr
-from exporter.margin.retention import NOTHING, Mover, Retained, retained
+from exporter.margin.retention import NOTHING, Moved, Retained, retained
 from exporter.money import major
 from exporter.movement import MOVEMENTS, SUBSCRIBER_MOVEMENTS
 from exporter.store.flows import Flow, SubscriberFlow
@@ -35,7 +35,7 @@ class Span:
     closing: Mapping[str, Flow]
     people_opening: Mapping[str, SubscriberFlow] | None
     people_closing: Mapping[str, SubscriberFlow]
-    moved: Sequence[Mover] | None = None
+    moved: Moved | None = None
     trials: TrialCounts | None = None
 
 

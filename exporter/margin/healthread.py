@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from exporter.clock import day_of, day_start
 from exporter.margin.health import RATED, Span
 from exporter.margin.remembered import Kept
-from exporter.margin.retention import Mover, movers
+from exporter.margin.retention import Moved, moved_of
 from exporter.margin.windows import Window
 from exporter.store.flows import Flow, SubscriberFlow, flows, log_of, revisions, subscriber_flows
 from exporter.store.trials import TrialCounts, trial_counts
@@ -60,13 +60,13 @@ def _span(
     end = None if now else window.end
     opening = _sums(connection, account, window.start, 0, memory) if reaches else None
     closing = _sums(connection, account, end, revision, memory)
-    moved: Sequence[Mover] | None = None
+    moved: Moved | None = None
     trials: TrialCounts | None = None
     if window.name in RATED:
         stop = at + 1 if now else window.end
         if reaches:
             key = ("movers", account, window.start, end, revision if now else 0)
-            moved = memory.get(key, lambda: movers(log_of(connection, account, window.start, stop)))
+            moved = memory.get(key, lambda: moved_of(log_of(connection, account, window.start, stop)))
         key = ("trials", account, window.start, stop, revision)
         trials = memory.get(key, lambda: trial_counts(connection, account, window.start, stop))
     return Span(

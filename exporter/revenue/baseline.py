@@ -41,7 +41,7 @@ def settle_baseline(store: Store, account: str, rules: MrrRules, at: int) -> boo
             if row.status in PAID and was_worth(as_mapping(row.object), at, rules)
         }
     with store.write() as connection:
-        end_baseline(connection, account, at, paid)
+        end_baseline(connection, account, at, paid, rules.new_mrr)
     log.info("movements of MRR begin account=%s customers_known=%d", account, len(paid))
     return True
 

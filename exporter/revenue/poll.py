@@ -39,6 +39,7 @@ from exporter.revenue.shapes import as_mapping
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
 from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
+from exporter.store.movements import name_new_mrr
 from exporter.store.requests import add_requests, fold_requests
 from exporter.store.sources import SourceStatus
 from exporter.store.subscriptions import Subscription, due_subscriptions, replace_items, stored_subscriptions
@@ -214,6 +215,7 @@ class StripeSource:
             changed = get_cursor(connection, self.subscriptions, "mrr_rules") != rules
             count = 0
             if changed:
+                name_new_mrr(connection, account, self._rules.new_mrr)
                 for batch in stored_subscriptions(connection, account):
                     self._recompute(connection, batch, at, "rules")
                     count += len(batch)

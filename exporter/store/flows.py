@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Connection, RowMapping, Table, func, select
@@ -40,13 +40,15 @@ class SubscriberFlow(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """One booked movement. ``amount`` > 0 and ``after`` (the customer's MRR in the currency then) in minor units."""
+    """One booked movement. ``amount`` > 0 and ``after`` (the customer's MRR in the currency then) in minor units;
+    ``entering``: the customer had no MRR before it."""
 
     customer_id: str
     currency: str
     movement: str
     amount: int
     after: int
+    entering: bool
 
 
 def baseline_at(connection: Connection, account: str) -> int | None:
@@ -89,12 +91,13 @@ def _sums(connection: Connection, table: Table, account: str, before: int | None
     return found
 
 
-def log_of(connection: Connection, account: str, start: int, end: int) -> list[Logged]:
+def log_of(connection: Connection, account: str, start: int, end: int) -> Iterator[Logged]:
     """Movements seen in ``[start, end)``, in the order in which they were booked."""
     table = tables.mrr_movement
     columns = [table.c[name] for name in Logged._fields]
     query = select(*columns).where(table.c.account == account, table.c.at >= start, table.c.at < end)
-    return [Logged(*row) for row in connection.execute(query.order_by(table.c.id))]
+    for row in connection.execute(query.order_by(table.c.id)):
+        yield Logged(*row)
 
 
 def key_name(table: Table) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, distinct, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, distinct, func, insert, or_, select, update
 
 from exporter.clock import bucket_of
-from exporter.movement import Cause, Holding, Move, moves_of, product_moves, subscriber_move
+from exporter.movement import Cause, Holding, NewMrr, moves_of, product_moves, subscriber_move
 from exporter.store import schema
 from exporter.store import schema_movements as tables
 from exporter.store.database import upsert
-from exporter.store.flows import baseline_at, key_name, latest, revisions
+from exporter.store.flows import key_name, latest, revisions
 
 KEPT = 400 * 86_400
 """Seconds for which single movements are kept; the running sums stay for good."""
@@ -25,11 +26,14 @@ Increments = dict[tuple[str, str], int]
 """(currency or product, column) → what is added."""
 
 
-def end_baseline(connection: Connection, account: str, at: int, returning: Iterable[str]) -> None:
-    """Take the MRR as it stands as the beginning. ``returning``: customers without MRR now who had some before."""
+def end_baseline(
+    connection: Connection, account: str, at: int, returning: Iterable[str], new_mrr: NewMrr = "customer"
+) -> None:
+    """Take the MRR as it stands as the beginning. ``returning``: customers without MRR now who had some before.
+    ``new_mrr``: the rule by which movements are named."""
     items = schema.mrr_item
     bucket = bucket_of(at)
-    connection.execute(insert(tables.mrr_baseline).values(account=account, at=at))
+    connection.execute(insert(tables.mrr_baseline).values(account=account, at=at, new_mrr=new_mrr))
     worth = (items.c.account == account, items.c.mrr > 0)
     # Currencies without MRR now, too: counters that begin at 0 let nothing be missed by who asks for their increase.
     by_currency = select(items.c.currency, func.sum(items.c.mrr)).where(items.c.account == account)
@@ -44,19 +48,26 @@ def end_baseline(connection: Connection, account: str, at: int, returning: Itera
     _know(connection, account, paying.union(returning))
 
 
+def name_new_mrr(connection: Connection, account: str, new_mrr: NewMrr) -> None:
+    """Name movements by this rule from now on; what is booked stays."""
+    table = tables.mrr_baseline
+    connection.execute(update(table).where(table.c.account == account).values(new_mrr=new_mrr))
+
+
 @contextmanager
 def moving(connection: Connection, account: str, customers: Iterable[str], cause: Cause, at: int) -> Iterator[None]:
     """Whatever the block changes in the items of these customers is booked as their movements, seen at ``at``."""
     touched = sorted(set(customers))
-    began = baseline_at(connection, account)
-    before = {} if began is None else _holdings(connection, account, touched)
+    table = tables.mrr_baseline
+    rule = connection.execute(select(table.c.new_mrr).where(table.c.account == account)).scalar_one_or_none()
+    before = {} if rule is None else _holdings(connection, account, touched)
     yield
     _revise(connection, account)
-    if began is not None:
+    if rule is not None:
         after = _holdings(connection, account, touched)
         moved = [customer for customer in touched if before.get(customer) != after.get(customer)]
         if moved:
-            _book(connection, account, moved, before, after, cause, at)
+            _book(connection, account, moved, before, after, cause, at, rule)
 
 
 def customers_of(connection: Connection, account: str, subscription_ids: Iterable[str]) -> set[str]:
@@ -97,6 +108,7 @@ def _book(
     after: Mapping[str, list[Holding]],
     cause: Cause,
     at: int,
+    rule: NewMrr,
 ) -> None:
     """Add the movements of these customers to the running sums and to the log."""
     known = _known(connection, account, customers)
@@ -104,16 +116,19 @@ def _book(
     last = connection.execute(select(func.max(log.c.at)).where(log.c.account == account)).scalar_one()
     seen = max(at, last or 0)  # a clock that was set back changes no history
     bucket = bucket_of(seen)
-    booked: list[tuple[str, Move]] = []
+    booked: list[dict[str, Any]] = []
     amounts: Increments = {}
     subscribers: Increments = {}
     for customer in customers:
         was, is_ = before.get(customer, []), after.get(customer, [])
-        moves = moves_of(was, is_, customer in known, cause)
+        moves = moves_of(was, is_, customer in known, cause, rule)
+        entering = not any(item.mrr or item.unknown for item in was)
         for move in moves:
             _add(amounts, (move.currency, move.movement), move.amount)
             _add(amounts, (move.currency, f"{move.movement}_count"), 1)
-            booked.append((customer, move))
+            booked.append(
+                {**move._asdict(), "account": account, "at": seen, "customer_id": customer, "entering": entering}
+            )
         entered = subscriber_move(was, is_, moves)
         if entered is not None:
             _add(subscribers, ("", entered), 1)
@@ -121,12 +136,9 @@ def _book(
             _add(subscribers, (product, moved), 1)
     _advance(connection, tables.mrr_flow, account, bucket, amounts)
     _advance(connection, tables.subscriber_flow, account, bucket, subscribers)
-    _know(connection, account, {customer for customer, move in booked if move.after} - known)
+    _know(connection, account, {line["customer_id"] for line in booked if line["after"]} - known)
     if booked:
-        connection.execute(
-            insert(log),
-            [{"account": account, "at": seen, "customer_id": customer, **move._asdict()} for customer, move in booked],
-        )
+        connection.execute(insert(log), booked)
     connection.execute(delete(log).where(log.c.account == account, log.c.at < seen - KEPT))
 
 

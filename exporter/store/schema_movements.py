@@ -22,6 +22,7 @@ mrr_baseline = Table(
     metadata,
     Column("account", String, primary_key=True),
     Column("at", BigInteger, nullable=False),  # when the subscriptions had first been read whole: movements begin
+    Column("new_mrr", String, nullable=False),  # the rule in force: customer or subscription
 )
 
 mrr_known = Table(
@@ -69,6 +70,7 @@ mrr_movement = Table(
     Column("movement", String, nullable=False),
     Column("amount", BigInteger, nullable=False),  # minor units per month, positive
     Column("after", BigInteger, nullable=False),  # the customer's MRR in this currency then
+    Column("entering", Boolean, nullable=False),  # the customer had none before, in any currency
 )
 Index("mrr_movement_at", mrr_movement.c.account, mrr_movement.c.at)
 
