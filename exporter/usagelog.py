@@ -120,6 +120,7 @@ class UsageSettings(Document):
     query: SelectText | None = None
     poll_interval: Duration = Field(default=60, ge=1, le=86400)
     reread: Duration = Field(default=172_800, le=90 * 86400)
+    duplicates: Literal["count", "last"] = "count"
     time_zone: ZoneName = "UTC"
     time_format: Literal["auto", "timestamp", "iso", "epoch_s", "epoch_ms"] = "auto"
     columns: Columns = Field(default_factory=_columns)
@@ -182,6 +183,9 @@ class UsageSettings(Document):
                 if key in self.model_fields_set:
                     said = "schema" if key == "schema_name" else key
                     mistakes.append(((said,), "is given beside query; give the one or the other"))
+        if self.duplicates == "last" and self.columns.updated_at is None:
+            text = "last needs columns.updated_at: it says which of two rows with one id and time is the newer"
+            mistakes.append((("duplicates",), text))
         if "." in self.table and self.schema_name is None:
             mistakes.append((("table",), 'holds a "."; give the part before it as schema'))
         seen: dict[str, str] = {}

@@ -171,7 +171,7 @@ def test_the_whole_example_has_every_key(tmp_path: Path) -> None:
         "page_size",
         "expand_source",
     }
-    rare |= {"day_factor", "week_factor", "query", "preset"}
+    rare |= {"day_factor", "week_factor", "query", "preset", "duplicates"}
     (example,) = blocks("configuration.md", "yaml")
     models = {model for page, _, model in SECTIONS if page == "configuration.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}

@@ -196,7 +196,9 @@ def settings(url: str, **more: Any) -> UsageSettings:
         id="id", time="at", provider="provider", model="model", status="status", customer="customer", user="who",
         logged_cost="cost", updated_at=updated,
     )  # fmt: skip
-    given = {"quantities": {"units": "units", "credits": "credits"}, "table": "calls", "columns": columns, **more}
+    given = {"quantities": {"units": "units", "credits": "credits"}, "columns": columns, **more}
+    if "query" not in given:
+        given.setdefault("table", "calls")
     return UsageSettings(url=DatabaseUrl(url), **given)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, literal_column, select
 
 from exporter.clock import iso
 from exporter.cost.engines.base import PRESENT
+from exporter.cost.indexadvice import index_statement, no_index
 from exporter.cost.rollup import text_of
 from exporter.cost.timecolumn import TimeColumn
 from exporter.cost.usagetable import UsageTable
@@ -99,41 +100,13 @@ def _index(connection: Connection, settings: UsageSettings, table: UsageTable) -
     if table.indexed:
         yield "ok", f"a span of {column} is found without reading all rows"
     else:
-        yield "warn", no_index(connection, settings, table)
+        yield "warn", no_index(connection, settings)
     if table.updated is not None and not table.updated_indexed and settings.columns.updated_at is not None:
         yield (
             "warn",
             f"no index begins with {settings.columns.updated_at}: past 100,000 rows changes are found by the slow"
             f" re-check only; {index_statement(connection, settings, settings.columns.updated_at)}",
         )
-
-
-def no_index(connection: Connection, settings: UsageSettings, table: UsageTable) -> str:
-    """What to do for a log whose times no index finds."""
-    column = settings.columns.time
-    if settings.query is not None:
-        return (
-            f"the engine does not find a span of {column} by an index through the query, so each poll reads all rows;"
-            " give the stored column itself as time, without expression, GROUP BY, LIMIT or window, and index it"
-        )
-    return (
-        f"no index begins with {column}, so each poll reads all rows; {index_statement(connection, settings, column)}"
-    )
-
-
-def index_statement(connection: Connection, settings: UsageSettings, column: str) -> str:
-    """The statement that adds an index on ``column``, in the engine's own words."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    table, name = quote(settings.table), quote(f"{settings.table}_{column}_idx")
-    if settings.table_schema:
-        table = f"{quote(settings.table_schema)}.{table}"
-    if connection.dialect.name == "clickhousedb":
-        return (
-            f"ALTER TABLE {table} ADD INDEX {name} {quote(column)} TYPE minmax;"
-            f" ALTER TABLE {table} MATERIALIZE INDEX {name};"
-        )
-    how = "CREATE INDEX CONCURRENTLY" if connection.dialect.name == "postgresql" else "CREATE INDEX"
-    return f"{how} {name} ON {table} ({quote(column)});"
 
 
 def _rows(

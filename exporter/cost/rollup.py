@@ -249,6 +249,14 @@ class Rollup:
         found: int | None = connection.execute(least.where(_sql(self.time.between(low, high)))).scalar_one()
         return found
 
+    def duplicates(self, connection: Connection, start: int, end: int) -> int:
+        """Rows beyond the first of their id. Where the database holds that ids are unique, nothing is asked."""
+        if self.table.id is None:
+            return 0
+        extra = _sql(f"count(*) - count(DISTINCT {self.table.id})")
+        statement = select(extra).select_from(self.table.relation).where(_sql(self.time.between(start, end)))
+        return int(connection.execute(statement).scalar_one())
+
     def count(self, connection: Connection, condition: str) -> int:
         """Rows that meet ``condition``."""
         statement = select(_sql("count(*)")).select_from(self.table.relation).where(_sql(condition))

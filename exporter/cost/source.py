@@ -29,6 +29,8 @@ from exporter.usagelog import Status, UsageSettings
 log = logging.getLogger("exporter.cost")
 
 FIRST_SLICE_DAYS = 4
+UNINDEXED_REST, UNINDEXED_LONGEST = 20, 3600
+"""Where each poll reads the whole table, the next one waits so many times as long as it took, at most an hour."""
 
 
 class UsageSource:
@@ -61,12 +63,22 @@ class UsageSource:
         self.polls = 0
         self.swept = 0
         """Requests of re-checked history beyond what the polls so far may spend on it."""
+        self.reading_seconds = 0.0
+        """How long the last steady read took."""
         self.epoch = store.epoch
         self.stopping = threading.Event()
 
     def stop(self) -> None:
         """Let a running poll end soon; what it has stored stays."""
         self.stopping.set()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two polls as in force now: a log without an index is read for a small part of the time."""
+        asked = float(self.settings.poll_interval)
+        if self.table is None or self.table.indexed:
+            return asked
+        return max(asked, min(UNINDEXED_REST * self.reading_seconds, UNINDEXED_LONGEST))
 
     def poll(self) -> None:
         """One tick: read, store, note the source's state. Raises LeaseLost only."""
@@ -148,13 +160,10 @@ class UsageSource:
             log.exception("usage poll cannot note its failure source=%s", self.name)
 
     def status(self, connection: Connection) -> sources.SourceStatus:
-        interval = float(self.settings.poll_interval)
+        interval = self.interval
         known = sources.statuses(connection).get(self.name)
         return with_(known, interval=interval) if known else sources.SourceStatus(self.name, False, interval)
 
     def _note(self) -> str | None:
         """What the operator should know although all is well."""
-        if self.table is None or self.table.indexed:
-            return None
-        column, table = self.settings.columns.time, self.settings.table
-        return f'each poll reads the whole table; CREATE INDEX ON "{table}" ("{column}") in the usage database'
+        return self.table.advice if self.table is not None else None

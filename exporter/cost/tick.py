@@ -12,6 +12,7 @@ What each poll reads, all of it through an index on the time column:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -52,7 +53,8 @@ UNINDEXED_REQUESTS = 100_000
 """Up to so many rows ``updated_at`` is asked for without an index."""
 
 PEOPLE_EVERY = 10
-"""In every tenth poll customers and users of the whole window are read, else those of the days that changed."""
+"""In every tenth poll customers and users of the whole window are read, else those of the days that changed; and rows
+with one id are counted, where the database does not see to it that there are none."""
 
 
 class Tick:
@@ -144,6 +146,7 @@ class Tick:
             memory.enqueue(cuts.day(begin), recent)
             begin = recent
         assert self.table.time is not None
+        started = time.monotonic()
         with self.database.reading() as usage:
             oldest = self.rollup.first(usage, self.end)
             ahead = self.rollup.count(usage, self.table.time.since(self.end))
@@ -156,6 +159,8 @@ class Tick:
             updated = self.updates(usage, begin)
             if begin < self.end:
                 readings.append(self.read_window(usage, begin, updated))
+            if self.source.polls % PEOPLE_EVERY == 0:
+                memory.know(duplicates=self.rollup.duplicates(usage, begin, self.end))
             swept = self.sweep(begin) if self.complete else None
             if swept is not None:
                 readings.append(self.read(usage, *swept))
@@ -171,9 +176,11 @@ class Tick:
             memory.unreadable[""] = unreadable + sum(sum(one.unreadable.values()) for one in readings if not one.whole)
             older = utc_day(begin)
             memory.know(ahead=ahead, unreadable=sum(n for day, n in memory.unreadable.items() if day < older))
+            memory.know(unindexed=int(not self.table.indexed))
             memory.polled = self.at
             memory.save(connection, self.source.name)
         self.source.polls += 1
+        self.source.reading_seconds = time.monotonic() - started
 
     def read_window(self, usage: Connection, begin: int, updated: set[int]) -> Reading:
         """Buckets from ``begin`` on; customers and users of the days in which something changed."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, literal_column, select, text
 
 from exporter.cost.engines import ENGINES, SqlEngine
 from exporter.cost.engines.base import RELATION, Column, Form
+from exporter.cost.indexadvice import no_index
 from exporter.cost.measures import Measure
 from exporter.cost.timecolumn import TimeColumn, detect
 from exporter.databaseurl import ENGINE_OF
@@ -46,6 +47,10 @@ class UsageTable:
     user: str | None
     indexed: bool
     updated_indexed: bool
+    advice: str | None
+    """What to do, where it is not indexed."""
+    id: str | None
+    """The row's id, where the database does not hold that it is unique."""
     signature: str
     """Changes when history that was rolled up under another mapping has to be rolled up again."""
     columns: Mapping[str, Column]
@@ -79,7 +84,7 @@ class _Description:
             self.relation: Any = text(f"({settings.query}) AS {RELATION}".replace(":", "\\:"))
             found = self.engine.query_columns(connection, settings.query)
         else:
-            self.alias = name
+            self.alias = RELATION if settings.duplicates == "last" else name
             found = self.engine.columns(connection, name, schema)
             if not found:
                 names = self.engine.tables(connection, schema)
@@ -87,10 +92,39 @@ class _Description:
                 raise MappingError(settings.name, self.mistakes)
             self.relation = self.engine.relation(connection, name, schema)
         self.columns: Mapping[str, Column] = {one.name: one for one in found}
+        if settings.duplicates == "last":
+            self.relation = self.newest_versions()
 
     def quote(self, name: str) -> str:
         """The column's quoted name, with its table's: SQLite takes a quoted name alone that is no column for a text."""
         return f"{self.quoted(self.alias)}.{self.quoted(name)}"
+
+    def newest_versions(self) -> Any:
+        """Of rows with one id and one time the newest alone; the others are its former versions.
+
+        Both are partition keys of the window, so that the engine looks for a span of time first.
+        """
+        columns, quoted = self.settings.columns, self.quoted
+        if self.settings.query is not None:
+            rows = f"({self.settings.query})"
+        else:
+            rows = quoted(self.settings.table)
+            if self.settings.table_schema:
+                rows = f"{quoted(self.settings.table_schema)}.{rows}"
+        updated = quoted(str(columns.updated_at))
+        order = f"CASE WHEN {updated} IS NULL THEN 1 ELSE 0 END, {updated} DESC"
+        over = f"PARTITION BY {quoted(columns.id)}, {quoted(columns.time)} ORDER BY {order}"
+        versions = f"SELECT v.*, row_number() OVER ({over}) AS margin_version FROM {rows} AS v"  # noqa: S608
+        newest = f"(SELECT * FROM ({versions}) AS w WHERE margin_version = 1) AS {RELATION}"  # noqa: S608
+        return text(newest.replace(":", "\\:"))
+
+    def unique(self) -> bool:
+        """Whether the database holds that no two rows have one id."""
+        settings = self.settings
+        if settings.query is not None:
+            return False
+        name, schema = settings.table, settings.table_schema
+        return settings.columns.id in self.engine.unique(self.connection, name, schema)
 
     def wrong(self, text: str) -> None:
         """Note a mistake; the search for others goes on."""
@@ -120,7 +154,7 @@ class _Description:
         if len(measures) > MAX_MEASURES:
             self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
         customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
-        self.find(columns.id, "columns.id")
+        id_ = self.find(columns.id, "columns.id")
         time = self.time(columns.time, "columns.time", settings.time_format)
         updated_at = columns.updated_at if self.find(columns.updated_at, "columns.updated_at") else None
         updated = self.time(updated_at, "columns.updated_at", "auto") if updated_at else None
@@ -138,6 +172,8 @@ class _Description:
             customer=names[0],
             user=names[1],
             indexed=indexed,
+            advice=None if indexed else no_index(self.connection, settings),
+            id=None if id_ is None or self.unique() else self.engine.dimension(id_[0]),
             updated_indexed=updated_at is not None and self.indexed(updated_at, updated),
             signature=self.signature(dimensions, measures, people, time),
             columns=self.columns,
@@ -160,6 +196,8 @@ class _Description:
         ]
         if self.settings.query is not None:
             said.append(self.settings.query)
+        if self.settings.duplicates != "count":
+            said.append(self.settings.duplicates)
         return sha256(json.dumps(said).encode()).hexdigest()[:16]
 
     def quantities(self) -> Mapping[str, str]:
@@ -214,9 +252,8 @@ class _Description:
     def indexed(self, name: str, time: TimeColumn | None) -> bool:
         """Whether spans of ``name`` are found by an index. Of a query or view the engine's own plan says so."""
         settings = self.settings
-        if settings.query is None and name in self.engine.first_indexed(
-            self.connection, settings.table, settings.table_schema
-        ):
+        plain = settings.query is None and settings.duplicates == "count"
+        if plain and name in self.engine.first_indexed(self.connection, settings.table, settings.table_schema):
             return True
         if time is None:
             return settings.query is not None  # an empty table: known with the first row

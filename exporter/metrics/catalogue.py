@@ -162,6 +162,13 @@ gauge margin_usage_rows_ahead{source}
 gauge margin_usage_rows_unreadable{source}
     Usage rows whose time is missing or cannot be read. They are in no figure, and margin_figures_complete is 0. @usage
 
+gauge margin_usage_rows_duplicate{source}
+    Usage rows of the re-read window whose id another row has as well. Each of them counts, unless duplicates is last.
+    @usage
+
+gauge margin_usage_log_indexed{source}
+    1 while a span of time in the usage log is found without reading all its rows; else polls are made rarer.
+
 counter margin_usage_rows_changed_total{source,cause}
     Usage rows found added to or changed in history already read, by cause: late (inside the re-read window), updated
     (told by the updated-at column), recheck (found by the sweep through older days). @usage

@@ -214,6 +214,8 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: st
         seen = log.findings
         yield Sample("margin_usage_rows_ahead", (source,), float(seen.ahead))
         yield Sample("margin_usage_rows_unreadable", (source,), float(seen.unreadable))
+        yield Sample("margin_usage_rows_duplicate", (source,), float(seen.duplicates))
+        yield Sample("margin_usage_log_indexed", (source,), float(not seen.unindexed))
         for cause, rows in (("late", seen.late), ("updated", seen.changed), ("recheck", seen.swept)):
             yield Sample("margin_usage_rows_changed_total", (source, cause), float(rows))
     reprice = whole and any(log.reprice_pending(book.text_hash, zone) for log in standing.logs.values())

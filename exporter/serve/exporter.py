@@ -303,7 +303,7 @@ def _check_job(check: Reconciliation) -> Job:
 
 def _usage_job(source: UsageSource, settings: UsageSettings) -> Job:
     def interval() -> float:
-        return float(settings.poll_interval)
+        return source.interval  # a log without an index is read less often
 
     return Job(usage_source(settings.name), interval, source.poll, source.stop)
 

@@ -120,4 +120,11 @@ def _notes(view: View, loaded: Loaded) -> list[str]:
             notes.append(f"Usage log {name}: history is being rolled up for a changed price book or time zone.")
         if log.findings.unreadable:
             notes.append(f"Usage log {name}: {log.findings.unreadable} rows have no readable time and count nowhere.")
+        if log.findings.duplicates:
+            notes.append(
+                f"Usage log {name}: {log.findings.duplicates} recent rows have the id of another one, and count as "
+                "well; see duplicates in docs/configuration.md."
+            )
+        if log.findings.unindexed:
+            notes.append(f"Usage log {name}: no index finds a span of time; margin-exporter check says what to do.")
     return notes

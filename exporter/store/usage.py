@@ -136,12 +136,13 @@ class UsageCounter(NamedTuple):
 
 
 class UsageFindings(NamedTuple):
-    """What polls of one source found besides new rows; all but ``ahead`` and ``unreadable`` only grow.
+    """What polls of one source found besides new rows; the first three only grow.
 
     ``late``: requests that came into buckets which had been read before. ``changed``: totals that changed in them.
     ``swept``: totals that only the slow re-check of history found changed. ``ahead``: rows whose time is more than
     five minutes ahead of the clock, counted nowhere else until it comes. ``unreadable``: rows whose time is NULL or
-    cannot be read, counted nowhere else.
+    cannot be read, counted nowhere else. ``duplicates``: rows of the re-read window that have the id of another one;
+    each of them counts. ``unindexed``: 1 where each poll has to read all rows.
     """
 
     late: int = 0
@@ -149,6 +150,8 @@ class UsageFindings(NamedTuple):
     swept: int = 0
     ahead: int = 0
     unreadable: int = 0
+    duplicates: int = 0
+    unindexed: int = 0
 
 
 Revision = tuple[tuple[str, int], ...]
