@@ -173,7 +173,7 @@ def test_collected_and_deferred(store: Store, tmp_path: Path) -> None:
 
 def test_an_invoice_converts_at_the_day_it_was_finalised(store: Store, tmp_path: Path) -> None:
     rates = 'fx:\n  eur: [{from: 2026-01-01, rate: "1.10"}, {from: 2026-01-03, rate: "2"}]\n'
-    euros = invoice(line(1000), **PAID)._replace(currency="eur")
+    euros = invoice(line(400), line(600, id="il_2"), **PAID)._replace(currency="eur")
     keep(store, euros, money(1000, currency="eur"), money(-1000, T + 5 * DAY, "refund", source="re_1", currency="eur"))
     conf = settings(tmp_path, rates)
     assert revenue(store, conf, T, T + 5 * DAY) == Decimal("5.50")
@@ -245,6 +245,8 @@ def test_rows_that_cannot_be_linked_withhold_the_figure(store: Store, tmp_path: 
     assert read.recognized.unlinked == {"main": 1}
     assert recognized_by(read, conf, T, AT) is None
     assert deferred_of(read, AT) == {}
+    memory = Remembered()
+    assert ledger(store, conf, T - DAY, AT, memory) == ledger(store, conf, T - DAY, AT, memory)  # counted once
     found = window(store, conf)
     assert "recognized" not in {*found.revenue, *found.complete}
     assert revenue(store, conf, T + DAY, AT) == 9  # out of the windows' reach it does not matter
