@@ -239,6 +239,12 @@ CASES: dict[str, Case] = {
         commitments=[{**PACK, "expires": "2026-11-01"}],
         paid="1.4",
     ),
+    "a pack that has expired is passed over": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", units="10"),
+        commitments=[{**PACK, "id": "old", "expires": "2026-11-01"}, PACK],
+        paid="0.98",
+    ),
     "the pack bought first is used first": one(
         entry("m", charge("units", unit("1"))),
         row("m", units="150"),
@@ -326,9 +332,9 @@ CASES: dict[str, Case] = {
             "commitments": [PACK],
             "prices": [entry("m", charge("units", unit("1")))],
         },
-        [row("m", "2026-11-19", units="100"), row("m", units="1")],
+        [row("m", "2026-11-19", units="100"), row("m", units="1"), row("m", "2026-11-20T13:00", units="1")],
         {"m": "9.8"},
-        {"no_unit_price": 1},
+        {"no_unit_price": 2},
     ),
     "a negative quantity": Case(
         {"prices": [entry("m", charge("units", usd("1"), round={"step": "1"}))]},

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from exporter.cost.tick import Tick
 
 
+TOGETHER = 31
+"""Days that are booked in one transaction."""
+
+
 class SettledBooks:
     """What one usage log's polls remember of booking metered usage, under one price book."""
 
@@ -49,9 +53,10 @@ class SettledBooks:
         days = {tick.cuts.day(at) for at in moved} | {
             tick.cuts.day(day + part) for day in touched for part in (0, DAY - 1)
         }
-        if days:
+        ordered = sorted(days)
+        for some in (ordered[i : i + TOGETHER] for i in range(0, len(ordered), TOGETHER)):
             with tick.write() as connection:
-                for day in sorted(days):
+                for day in some:
                     end = tick.cuts.next_day(day)
                     self._book(
                         connection, tick, segments, day, end, bool(touched & set(range(day // DAY * DAY, end, DAY)))

@@ -163,6 +163,7 @@ class Settling:
 
     def _day(self, day: int, totals: Iterable[UsageTotal], keys: Mapping[int, UsageKey]) -> None:
         self._before[day] = self._state.copy()
+        shown = day >= self._cuts.day(self._kept_from or 0)
         starts = self._cuts.starts(day, self._cuts.next_day(day))
         sums: dict[tuple[int, int], _Sums] = {}
         for bucket, of_bucket in groupby(totals, key=lambda total: total.start):
@@ -181,12 +182,21 @@ class Settling:
                     demand[metered.meter] = EXACT.add(demand.get(metered.meter, ZERO), amount)
             if not drawn:
                 continue
-            blends = self._buckets[bucket] = self.meters.draw(self._state, bucket, demand, self._assumed)
+            blends = self.meters.draw(self._state, bucket, demand, self._assumed)
+            if not shown:
+                continue
+            self._buckets[bucket] = blends
             segment = self._cuts.segment_of(starts, bucket)
+            rates: dict[Metered, MeterRate | Unpriced] = {}
             for total, terms, counts in drawn:
-                into = sums.setdefault((segment, total.key_id), _Sums(terms))
+                into = sums.get((segment, total.key_id))
+                if into is None:
+                    into = sums[segment, total.key_id] = _Sums(terms)
                 for i, (metered, count) in enumerate(counts):
-                    into.add(i, count, metered_rate(metered, blends))
+                    rate = rates.get(metered)
+                    if rate is None:
+                        rate = rates[metered] = metered_rate(metered, blends)
+                    into.add(i, count, rate)
         by_segment: dict[int, dict[int, Rates]] = {}
         for (segment, key_id), found in sums.items():
             by_segment.setdefault(segment, {})[key_id] = found.rates()
