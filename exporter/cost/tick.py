@@ -226,7 +226,7 @@ class Tick:
         last = cuts.day(begin)  # its day is the first that the window holds in part
         start = memory.sweep if memory.sweep is not None and memory.begin <= memory.sweep <= last else memory.begin
         start = cuts.day_at_or_after(start)
-        if memory.reroll or start > last or cuts.next_day(start) > self.at:
+        if start > last or cuts.next_day(start) > self.at:
             return None
         with self.source.store.read() as state:
             stored = self.history.requests_by_day(state, start, start + (SWEEP_DAYS + 2) * DAY, cuts)
