@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from exporter.demo import truth, truth_recognized
-from exporter.demo.facts import History, Price, Subscription, Transaction, Usage
+from exporter.demo.facts import Customer, History, Price, Subscription, Transaction, Usage
 from exporter.demo.world import World
 from exporter.margin.figures import Figures
 from exporter.serve.snapshots import View
@@ -29,6 +29,7 @@ class Facts:
     transactions: Sequence[Transaction]
     subscriptions: Sequence[Subscription]
     prices: Sequence[Price]
+    customers: Sequence[Customer]
     usage: Sequence[Usage]
     payers: Mapping[str, str]
     """Transaction → customer."""
@@ -65,10 +66,11 @@ def facts_of(world: World, usage: Sequence[Usage]) -> Facts:
     transactions = list(world.transactions())
     with world.lock:
         subscriptions, prices = list(world.collections["subscriptions"]), list(world.collections["prices"])
+        customers = list(world.collections["customers"])
         payers = truth.payers(*(list(world.collections[name]) for name in ("charges", "refunds", "disputes")))
         failures = truth.failures(world.collections["events"])
-    now = int(world.clock.now())
-    return Facts(now, transactions, subscriptions, prices, usage, payers, books_of(world), failures)
+    now, books = int(world.clock.now()), books_of(world)
+    return Facts(now, transactions, subscriptions, prices, customers, usage, payers, books, failures)
 
 
 def spans_of(zone: str, now: int) -> dict[str, tuple[int, int]]:
@@ -256,9 +258,9 @@ def check_standing(view: View, facts: Facts) -> None:
     assert all(balance.drift == 0 for balance in view.standing.balances)
     assert view.mrr is not None
     by_product = {(p, c): amount for (_, p, c), amount in view.mrr.by_product.items() if amount}
-    assert by_product == truth.mrr_by_product(facts.subscriptions, facts.prices)
-    assert view.standing.subscribers["demo"] == truth.subscribers(facts.subscriptions, facts.prices)
-    by_currency = truth.mrr(facts.subscriptions, facts.prices)
+    assert by_product == truth.mrr_by_product(facts.subscriptions, facts.prices, facts.customers)
+    assert view.standing.subscribers["demo"] == truth.subscribers(facts.subscriptions, facts.prices, facts.customers)
+    by_currency = truth.mrr(facts.subscriptions, facts.prices, facts.customers)
     total = sum(
         Fraction(amount) * rate(currency, datetime.fromtimestamp(facts.now, UTC).date()) / 100
         for currency, amount in by_currency.items()

@@ -37,7 +37,7 @@ def worth_of(world: World, prices: list[Price]) -> Worth:
     return {
         (customer, currency): mrr
         for customer, mine in by_customer.items()
-        for currency, mrr in truth.mrr(mine, prices).items()
+        for currency, mrr in truth.mrr(mine, prices, world.collections["customers"]).items()
         if mrr
     }
 
@@ -93,7 +93,7 @@ def test_movements_of_a_live_span(business: History, tmp_path: Path) -> None:
             subscribers = {f.product: f for f in subscriber_flows(connection, "main")}[""]
         assert {name: n for name, n in subscribers.counts.items() if n} == dict(people)
         everyone = list(world.collections["subscriptions"])
-        assert subscribers.subscribers == truth.subscribers(everyone, prices)
+        assert subscribers.subscribers == truth.subscribers(everyone, prices, stripe.world.collections["customers"])
         assert {"new", "reactivation", "expansion", "contraction", "churn"} <= {name for _, name in expected}
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from exporter.clock import FixedClock
 from exporter.demo import truth
 from exporter.demo.catalogue import PRICES
-from exporter.demo.facts import History
+from exporter.demo.facts import History, Item
 from exporter.demo.purse import Span, months_later
 from exporter.demo.scenario import history, history_and_spans, sums
+from exporter.demo.terms import Discount
 from exporter.demo.world import World
 
 NOW = 1_795_418_434  # 2026-11-23T07:20:34Z
@@ -176,7 +177,7 @@ def test_the_balance_is_the_sum_of_net_at_any_time(seed: int, days: int, later: 
 def test_monthly_worth_follows_from_amount_and_interval() -> None:
     """A second opinion on the figures that the catalogue writes down by hand."""
     per_month = {"day": 365 / 12, "week": 52 / 12, "month": 1.0, "year": 1 / 12}
-    for price in PRICES.values():
+    for price in (price for price in PRICES.values() if not price.tiers):
         exact = price.amount * per_month[price.interval] / price.interval_count if price.interval else 0.0
         assert price.monthly == int(exact + 0.5)
         if price.monthly != exact:  # several of it would not be exact, so it is only sold one at a time
@@ -195,17 +196,58 @@ def test_truth_of_the_cash_ledger_closes(business: tuple[History, list[Span]]) -
     assert sum(part["usd"].gross for part in parts) == whole["usd"].gross
 
 
+def test_discounts_and_seats_are_there(business: tuple[History, list[Span]]) -> None:
+    made, _ = business
+    live = [s for s in made.subscriptions if s.status in ("active", "past_due")]
+    given = Counter(discount.coupon for s in live for discount in s.discounts)
+    assert set(given) == {"LAUNCH50", "ANNUAL20"}
+    assert min(given.values()) > 10
+    assert {c.discount.coupon for c in made.customers if c.discount} == {"PARTNER15"}
+    seats = [item.quantity for s in made.subscriptions for item in s.items if item.price == "price_team_seats"]
+    assert min(seats) <= 3
+    assert max(seats) > 8
+    cut = sum(line.discount for invoice in made.invoices for line in invoice.lines)
+    assert 0.01 < cut / sum(line.amount for invoice in made.invoices for line in invoice.lines) < 0.2
+    told = {event.type for event in made.events}
+    assert {"customer.discount.created", "customer.discount.deleted"} <= told
+
+
+@pytest.mark.parametrize(("seats", "monthly"), [(1, 3900), (3, 11_700), (4, 15_100), (8, 28_700), (9, 31_600), (0, 0)])
+def test_graduated_seats(seats: int, monthly: int) -> None:
+    item = Item("si_1", "price_team_seats", seats, 0)
+    assert truth.worth(item, PRICES["team_seats"], ()) == monthly
+    annual = (Discount("di_1", "ANNUAL20", 0, "cus_1"),)
+    assert truth.worth(item, PRICES["team_seats"], annual) == monthly * 4 // 5
+
+
+@pytest.mark.parametrize(
+    ("name", "coupon", "monthly"),
+    [
+        ("starter_year", "ANNUAL20", 600),
+        ("studio_year", "ANNUAL20", 5267),  # 63,200 / 12 = 5,266.67
+        ("starter_week", "PARTNER15", 1105),  # 255 × 52 / 12
+        ("creator_day", "PARTNER15", 2585),  # 85 × 365 / 12 = 2,585.42
+        ("studio_half", "PARTNER15", 5950),
+        ("creator_month", "LAUNCH50", 2400),
+        ("pack_small", "PARTNER15", 0),
+    ],
+)
+def test_what_discounts_leave_of_a_month(name: str, coupon: str, monthly: int) -> None:
+    discounts = (Discount("di_1", coupon, 0, "cus_1"),)
+    assert truth.worth(Item("si_1", f"price_{name}", 1, 0), PRICES[name], discounts) == monthly
+
+
 def test_truth_of_mrr_counts_what_pays(business: tuple[History, list[Span]]) -> None:
     made, _ = business
-    now = truth.mrr(made.subscriptions, made.prices)
-    later = truth.mrr(made.subscriptions, made.prices, at_period_end=True)
+    now = truth.mrr(made.subscriptions, made.prices, made.customers)
+    later = truth.mrr(made.subscriptions, made.prices, made.customers, at_period_end=True)
     assert set(now) == {"usd", "eur", "gbp"}
     assert all(later[currency] >= now[currency] for currency in now)
-    by_product = truth.mrr_by_product(made.subscriptions, made.prices)
+    by_product = truth.mrr_by_product(made.subscriptions, made.prices, made.customers)
     assert sum(amount for (_, currency), amount in by_product.items() if currency == "usd") == now["usd"]
     one = next(s for s in made.subscriptions if s.status == "active" and not s.cancel_at_period_end)
     gone = [replace(s, status="canceled") if s is one else s for s in made.subscriptions]
-    assert sum(truth.mrr(gone, made.prices).values()) < sum(now.values())
+    assert sum(truth.mrr(gone, made.prices, made.customers).values()) < sum(now.values())
 
 
 @pytest.mark.parametrize(

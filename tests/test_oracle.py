@@ -51,7 +51,7 @@ class Business:
         history = self.history
         payers = truth.payers(history.charges, history.refunds, history.disputes)
         books = books_of(history)
-        rest = history.transactions, history.subscriptions, history.prices, self.usage
+        rest = history.transactions, history.subscriptions, history.prices, history.customers, self.usage
         return Facts(NOW, *rest, payers, books, truth.failures(history.events))
 
 

@@ -6,7 +6,10 @@ months, six months are six, a week is 12/52 of a month and a day 12/365, rounded
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exporter.demo.facts import Price, Product
+from exporter.demo.terms import Tier
 
 STARTER = "prod_Starter000000"
 CREATOR = "prod_Creator000000"
@@ -44,6 +47,17 @@ PRICES: dict[str, Price] = {
         _price("studio_year", STUDIO, "usd", 79_000, "year", 6583),
         _price("studio_half", STUDIO, "usd", 42_000, "month", 7000, count=6),
         _price("team_month", TEAM, "usd", 3900, "month", 3900),
+        Price(
+            "price_team_seats",
+            0,
+            TEAM,
+            "usd",
+            0,
+            "month",
+            nickname="team seats",
+            tiers_mode="graduated",
+            tiers=(Tier(3, 3900), Tier(8, 3400), Tier(None, 2900)),
+        ),
         _price("storage_month", STORAGE, "usd", 500, "month", 500),
         _price("creator_month_eur", CREATOR, "eur", 2200, "month", 2200),
         _price("creator_year_eur", CREATOR, "eur", 22_000, "year", 1833),
@@ -77,6 +91,9 @@ SIGNUPS: tuple[tuple[str, float], ...] = (
 UPGRADES = {"starter_month": "creator_month", "creator_month": "studio_month", "creator_month_eur": "studio_month_eur"}
 DOWNGRADES = {new: old for old, new in UPGRADES.items()}
 
+MONTHS = {"day": (12, 365), "week": (12, 52), "month": (1, 1), "year": (12, 1)}
+"""Months of an interval, as a fraction."""
+
 CHURN = {"day": 0.03, "week": 0.05, "month": 0.05, "year": 0.18}
 """Chance that a customer cancels within one period, by the interval of the plan."""
 
@@ -91,7 +108,4 @@ def products(at: int) -> list[Product]:
 
 
 def prices(at: int) -> list[Price]:
-    return [
-        Price(p.id, at, p.product, p.currency, p.amount, p.interval, p.interval_count, p.monthly, p.nickname)
-        for p in PRICES.values()
-    ]
+    return [replace(price, at=at) for price in PRICES.values()]

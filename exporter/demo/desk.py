@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.demo.books import DAY, Books
+from exporter.demo.coupons import amount_of, standing, taken_off
 from exporter.demo.facts import Charge, Item, Price, Refund, Subscription
 from exporter.demo.invoicing import CreditLine, CreditNote, Invoice, InvoiceLine
+from exporter.demo.terms import Discount
 
 TAX = 825
 """Ten-thousandths of sales tax, on top of the price."""
@@ -25,6 +27,8 @@ class Desk:
         self.customer = f"cus_{books.namespace}{index:06d}"
         self.serial = 0
         self.subscription: Subscription | None = None
+        self.discount: Discount | None = None
+        """The customer's own."""
 
     @property
     def taxed(self) -> bool:
@@ -55,8 +59,10 @@ class Desk:
         sub = self.subscription
         assert sub is not None
         rows = [(item, price, amount) for item, price in items for amount in proration] or [
-            (item, price, price.amount * item.quantity) for item, price in items
+            (item, price, amount_of(price, item.quantity)) for item, price in items
         ]
+        # A change of plan is settled at list price: discounts are for whole periods here.
+        off = () if proration else standing(sub.discounts or filter(None, [self.discount]), start)
         reason = "subscription_update" if proration else "subscription_cycle"
         made = Invoice(
             f"in_{self.books.namespace}{tail}",
@@ -75,7 +81,8 @@ class Desk:
                     start,
                     end,
                     bool(proration),
-                    tax=(amount * TAX + 5000) // 10_000 if self.taxed else 0,
+                    discount=taken_off(amount, off),
+                    tax=((amount - taken_off(amount, off)) * TAX + 5000) // 10_000 if self.taxed else 0,
                 )
                 for n, (item, price, amount) in enumerate(rows)
             ),

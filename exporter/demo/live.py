@@ -25,7 +25,7 @@ from exporter.demo.world import World
 
 log = logging.getLogger("exporter.demo")
 
-EVERY = {"pack": 7.0, "signup": 90.0, "change": 40.0, "refund": 300.0, "usage": 1.5}
+EVERY = {"pack": 7.0, "signup": 90.0, "change": 40.0, "refund": 300.0, "discount": 200.0, "usage": 1.5}
 """Mean seconds between two happenings of a kind."""
 FIRST_SERIAL = 0x80000
 """Jobs of the history are numbered below this."""
@@ -62,6 +62,7 @@ class Live:
             "signup": self.money.signup,
             "change": self.money.change,
             "refund": self.money.refund,
+            "discount": self.money.discount,
             "usage": self._usage,
         }
         self._due: list[tuple[float, str, str]] = []

@@ -9,10 +9,12 @@ from typing import Any
 
 from exporter.demo.books import Books, settlement
 from exporter.demo.catalogue import DOWNGRADES, PACKS, PRICES, SETTLES_IN, UPGRADES
+from exporter.demo.coupons import LAUNCH, LOYAL, amount_of, given, standing, taken_off
 from exporter.demo.facts import Charge, Customer, Event, History, Item, Refund, Subscription
 from exporter.demo.lives import DECLINES
 from exporter.demo.purse import period_end
 from exporter.demo.scenario import namespace
+from exporter.demo.terms import Discount
 from exporter.demo.world import World
 
 RECENT = 400
@@ -51,7 +53,8 @@ class LiveMoney:
 
     def signup(self, rng: Random, at: int) -> None:
         """A new customer on a monthly plan, paid at once."""
-        price = PRICES[("starter_month", "creator_month", "creator_month_eur")[int(rng.random() * 3)]]
+        name = ("starter_month", "creator_month", "creator_month_eur")[int(rng.random() * 3)]
+        price, luck = PRICES[name], rng.random()
         tail = self.tail()
         customer = Customer(f"cus_{self.namespace}{tail}", at, price.currency)
         subscription = Subscription(
@@ -64,11 +67,30 @@ class LiveMoney:
             at,
             period_end(at, price, 1),
         )
+        if luck < 0.25:
+            launch = given(LAUNCH, subscription, at, period_end(at, price, LAUNCH.months or 0))
+            subscription = replace(subscription, discounts=(launch,))
         self.index[customer.id] = len(self.index)
         self.subscriptions[subscription.id] = subscription
         self.paying.append(subscription.id)
         self.world.add(customer, subscription, self._event(at, "created", subscription))
-        self._pay(rng, at, subscription, price.amount, "Subscription creation", None)
+        amount = price.amount - taken_off(price.amount, subscription.discounts)
+        self._pay(rng, at, subscription, amount, "Subscription creation", None)
+
+    def discount(self, rng: Random, at: int) -> None:
+        """The support team gives a fifth off to somebody who has no discount yet, or takes it back."""
+        subscription = self.any(rng)
+        if subscription is None:
+            return
+        kept = tuple(one for one in subscription.discounts if one.coupon != LOYAL.id)
+        if len(kept) < len(subscription.discounts):
+            gone = next(one for one in subscription.discounts if one.coupon == LOYAL.id)
+            self._set(at, subscription, discounts=kept)
+            self._announce(at, "customer.discount.deleted", gone)
+        elif not kept:
+            loyal = given(LOYAL, subscription, at)
+            self._set(at, subscription, discounts=(loyal,))
+            self._announce(at, "customer.discount.created", loyal)
 
     def change(self, rng: Random, at: int) -> None:
         """Up, down, or a cancellation for the end of the period, or second thoughts about it."""
@@ -121,9 +143,16 @@ class LiveMoney:
         lines = [(item, PRICES[item.price.removeprefix("price_")]) for item in subscription.items]
         start = subscription.period_end
         end = period_end(start, lines[0][1], 1)
-        renewed = self._set(at, subscription, status="active", period_start=start, period_end=end)
+        left = standing(subscription.discounts, start)
+        for one in subscription.discounts:
+            if one not in left:
+                self._announce(at, "customer.discount.deleted", one)
+        renewed = self._set(at, subscription, status="active", period_start=start, period_end=end, discounts=left)
         if not subscription.pause_collection:
-            amount = sum(item.quantity * price.amount for item, price in lines)
+            own = self.world.collections["customers"].get(subscription.customer)
+            off = left or (() if own is None or own.discount is None else (own.discount,))
+            amounts = [amount_of(price, item.quantity) for item, price in lines]
+            amount = sum(one - taken_off(one, off) for one in amounts)
             rng = Random(f"{self.seed}:renewal:{id}:{start}")  # noqa: S311 - a story, not a secret
             self._pay(rng, at, renewed, amount, "Subscription update", None)
         return end
@@ -140,6 +169,9 @@ class LiveMoney:
         self.world.change(changed)
         self.world.add(self._event(at, kind, changed))
         return changed
+
+    def _announce(self, at: int, kind: str, snapshot: Discount) -> None:
+        self.world.add(Event(f"evt_{self.namespace}{self.tail()}", at, kind, snapshot))
 
     def _event(self, at: int, kind: str, subscription: Subscription) -> Event:
         return Event(f"evt_{self.namespace}{self.tail()}", at, f"customer.subscription.{kind}", subscription)

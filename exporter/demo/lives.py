@@ -10,8 +10,10 @@ from dataclasses import replace
 
 from exporter.demo.books import DAY
 from exporter.demo.catalogue import CHURN, DOWNGRADES, PRICES, SIGNUPS, UPGRADES
+from exporter.demo.coupons import LAUNCH, at_signup, of_customer, standing
 from exporter.demo.facts import Customer, Item, Price, Subscription
 from exporter.demo.purse import Purse, period_end
+from exporter.demo.terms import Discount
 
 RETRIES = (3 * DAY, 5 * DAY, 7 * DAY)
 DECLINES = ("insufficient_funds", "do_not_honor", "expired_card", "generic_decline")
@@ -29,6 +31,7 @@ class Life(Purse):
         name = rng.choices([n for n, _ in SIGNUPS], [w for _, w in SIGNUPS])[0]
         currency = PRICES[name].currency
         at = signup
+        self.discount = of_customer(self.books.namespace, self.index, self.customer, signup)
         try:
             self._until(at)
             while True:
@@ -41,7 +44,9 @@ class Life(Purse):
         except _Over:
             self._finish()
         if signup <= self.now:
-            self.books.history.customers.append(Customer(self.customer, signup, currency, self.delinquent))
+            self.books.history.customers.append(
+                Customer(self.customer, signup, currency, self.delinquent, self.discount)
+            )
 
     def _until(self, at: int) -> None:
         if at > self.now:
@@ -71,6 +76,8 @@ class Life(Purse):
         trial = at + 7 * DAY if price.interval in ("month", "year") and rng.random() < 0.35 else None
         tail = self.tail()
         quantity = rng.randint(2, 6) if name == "team_month" else 1
+        if name == "team_month" and self.index % 2:
+            price, quantity = PRICES["team_seats"], quantity + self.index % 7
         items = [Item(f"si_{self.books.namespace}{tail}", price.id, quantity, at)]
         if name == "studio_month" and rng.random() < 0.3:
             items.append(Item(f"si_{self.books.namespace}{tail}s", "price_storage_month", rng.randint(1, 5), at))
@@ -87,6 +94,11 @@ class Life(Purse):
             at if trial else None,
             trial,
         )
+        launched_until = period_end(at, PRICES["creator_month"], LAUNCH.months or 0)
+        discounts = at_signup(self.index, self.subscription, price, launched_until)
+        self.subscription = replace(self.subscription, discounts=discounts)
+        for discount in discounts:
+            self.books.event(at, "customer.discount.created", discount, f"{tail}dc")
         if declined and not trial:
             return self._never_begins(at, tail)
         self._span_from(at)
@@ -104,7 +116,7 @@ class Life(Purse):
             start = period_end(anchor, self._price(), periods) if periods else anchor
             end = period_end(anchor, self._price(), periods + 1)
             if periods:
-                self._set(start, "updated", period_start=start, period_end=end)
+                self._set(start, "updated", period_start=start, period_end=end, discounts=self._left(start))
             ended = self._pay(start if not periods else start + 3600, start, end)
             ended = ended or self._period(start + 4 * 3600, end, periods)
             if ended:
@@ -112,6 +124,15 @@ class Life(Purse):
             if self._price().interval != PRICES[name].interval:
                 raise AssertionError("a change of plan keeps the interval")
             periods += 1
+
+    def _left(self, at: int) -> tuple[Discount, ...]:
+        """Discounts that go on; Stripe takes those that have ended off, and says so."""
+        assert self.subscription is not None
+        left = standing(self.subscription.discounts, at)
+        for discount in self.subscription.discounts:
+            if discount not in left and at <= self.now:
+                self.books.event(at, "customer.discount.deleted", discount, f"{self.tail()}dd")
+        return left
 
     def _never_begins(self, at: int, tail: str) -> int:
         """The first payment fails: ``incomplete``, and a day later it is too late."""

@@ -9,6 +9,7 @@ from random import Random
 
 from exporter.demo.books import DAY, Books
 from exporter.demo.catalogue import PACKS, PRICES
+from exporter.demo.coupons import monthly_of
 from exporter.demo.desk import Desk
 from exporter.demo.facts import Charge, Price
 
@@ -74,7 +75,7 @@ class Purse(Desk):
         sub = self.subscription
         assert sub is not None
         items = [(item, PRICES[item.price.removeprefix("price_")]) for item in sub.items]
-        monthly = sum(item.quantity * price.monthly for item, price in items)
+        monthly = sum(monthly_of(price, item.quantity) for item, price in items)
         self.spans.append(Span(self.customer, self.index, self._price().product, at, self.now + 1, monthly))
 
     def _span_until(self, at: int) -> None:

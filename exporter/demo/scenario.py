@@ -12,6 +12,7 @@ from random import Random
 
 from exporter.demo import catalogue
 from exporter.demo.books import DAY, Books
+from exporter.demo.coupons import coupons
 from exporter.demo.facts import History, Payout, Topup, Transaction
 from exporter.demo.lives import Life
 from exporter.demo.purse import Span
@@ -37,7 +38,7 @@ def history_and_spans(
     """The same, with the spans in which customers use the product."""
     tomorrow = now - now % DAY + DAY
     start = tomorrow - DAY - days * DAY
-    made = History(seed, start, now, catalogue.products(start), catalogue.prices(start))
+    made = History(seed, start, now, catalogue.products(start), catalogue.prices(start), coupons=coupons(start))
     books = Books(made, namespace(seed))
     spans: list[Span] = []
     for index in range(customers):

@@ -6,13 +6,28 @@ dollars.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fractions import Fraction
 
-from exporter.demo.facts import Charge, Dispute, Event, Price, Refund, Subscription, Transaction, Usage
+from exporter.demo.catalogue import MONTHS
+from exporter.demo.coupons import COUPONS, amount_of, monthly_of, sum_off
+from exporter.demo.facts import (
+    Charge,
+    Customer,
+    Dispute,
+    Event,
+    Item,
+    Price,
+    Refund,
+    Subscription,
+    Transaction,
+    Usage,
+)
+from exporter.demo.terms import Discount
 
 GROSS = frozenset({"charge"})
 REFUNDS = frozenset({"refund", "refund_failure"})
@@ -126,47 +141,66 @@ def money_by(
     return {who: (sales[who], fees[who]) for who in {*sales, *fees}}
 
 
-def monthly(subscription: Subscription, prices: dict[str, Price]) -> int:
-    """What a subscription is worth a month by the catalogue, whatever its status. Each item is rounded on its own;
-    the catalogue sells more than one only of what is billed monthly, so that the product is exact."""
-    return sum(item.quantity * prices[item.price].monthly for item in subscription.items)
+def worth(item: Item, price: Price, discounts: Sequence[Discount]) -> int:
+    """What an item is worth a month, whatever its subscription's status: by the catalogue, less the discounts that are
+    for ever. Others do not make MRR smaller: Stripe's default, see "impact of discounts" on its support pages."""
+    lasting = [COUPONS[discount.coupon] for discount in discounts if COUPONS[discount.coupon].duration == "forever"]
+    if not lasting or price.interval is None:
+        return monthly_of(price, item.quantity)
+    paid = amount_of(price, item.quantity)
+    paid -= sum_off(paid, lasting)
+    months, periods = MONTHS[price.interval]
+    return math.floor(Fraction(paid * periods, months * price.interval_count) + Fraction(1, 2))
+
+
+def recurring(
+    subscriptions: Iterable[Subscription],
+    prices: Iterable[Price],
+    customers: Iterable[Customer],
+    *,
+    at_period_end: bool = False,
+) -> Iterator[tuple[Subscription, str, int]]:
+    """(subscription, product, MRR of an item): active and past due; one that is set to end counts only with
+    ``at_period_end`` (docs.stripe.com/billing/subscriptions/analytics). A customer's discount counts where the
+    subscription has none (docs.stripe.com/billing/subscriptions/coupons)."""
+    known = {price.id: price for price in prices}
+    of_customers = {customer.id: customer.discount for customer in customers if customer.discount is not None}
+    for subscription in subscriptions:
+        if subscription.status in ("active", "past_due") and (at_period_end or not subscription.cancel_at_period_end):
+            own = of_customers.get(subscription.customer)
+            discounts = subscription.discounts or (() if own is None else (own,))
+            for item in subscription.items:
+                price = known[item.price]
+                yield subscription, price.product, worth(item, price, discounts)
 
 
 def mrr(
-    subscriptions: Iterable[Subscription], prices: Iterable[Price], *, at_period_end: bool = False
+    subscriptions: Iterable[Subscription],
+    prices: Iterable[Price],
+    customers: Iterable[Customer],
+    *,
+    at_period_end: bool = False,
 ) -> dict[str, int]:
-    """Monthly recurring revenue by currency: active and past due; one that is set to end counts only with
-    ``at_period_end`` (docs.stripe.com/billing/subscriptions/analytics)."""
-    known = {price.id: price for price in prices}
+    """Monthly recurring revenue by currency."""
     sums: Counter[str] = Counter()
-    for subscription in subscriptions:
-        if subscription.status in ("active", "past_due") and (at_period_end or not subscription.cancel_at_period_end):
-            sums[subscription.currency] += monthly(subscription, known)
+    for subscription, _, amount in recurring(subscriptions, prices, customers, at_period_end=at_period_end):
+        sums[subscription.currency] += amount
     return dict(sums)
 
 
-def mrr_by_product(subscriptions: Iterable[Subscription], prices: Iterable[Price]) -> dict[tuple[str, str], int]:
+def mrr_by_product(
+    subscriptions: Iterable[Subscription], prices: Iterable[Price], customers: Iterable[Customer]
+) -> dict[tuple[str, str], int]:
     """(product, currency) → monthly recurring revenue."""
-    known = {price.id: price for price in prices}
     sums: Counter[tuple[str, str]] = Counter()
-    for subscription in subscriptions:
-        if subscription.status in ("active", "past_due") and not subscription.cancel_at_period_end:
-            for item in subscription.items:
-                price = known[item.price]
-                sums[price.product, subscription.currency] += item.quantity * price.monthly
+    for subscription, product, amount in recurring(subscriptions, prices, customers):
+        sums[product, subscription.currency] += amount
     return {key: amount for key, amount in sums.items() if amount}
 
 
-def subscribers(subscriptions: Iterable[Subscription], prices: Iterable[Price]) -> int:
+def subscribers(subscriptions: Iterable[Subscription], prices: Iterable[Price], customers: Iterable[Customer]) -> int:
     """Customers (not subscriptions) with recurring revenue."""
-    known = {price.id: price for price in prices}
-    return len(
-        {
-            s.customer
-            for s in subscriptions
-            if s.status in ("active", "past_due") and not s.cancel_at_period_end and monthly(s, known) > 0
-        }
-    )
+    return len({s.customer for s, _, amount in recurring(subscriptions, prices, customers) if amount})
 
 
 def usage_cost(rows: Iterable[Usage], start: int, end: int) -> dict[str, int]:
