@@ -12,6 +12,7 @@ from stripe_source import DAY, NOW, Account, account
 
 from exporter.clock import FixedClock
 from exporter.config import MrrRules
+from exporter.demo import truth
 from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscription
 from exporter.demo.scenario import history
 from exporter.demo.world import DEMO_KEY, World
@@ -116,11 +117,8 @@ def test_the_business_equals_its_own_books(tmp_path: Path, page_size: int) -> No
     world = World(history(3, NOW, customers=200), clock=FixedClock(NOW))
     with account(tmp_path, world) as stripe:
         stripe.source(page_size=page_size).poll_subscriptions()
-        prices = {price.id: price for price in world.collections["prices"]}
-        counted = [s for s in world.collections["subscriptions"] if s.status in ("active", "past_due")]
-        paying = [s for s in counted if not s.cancel_at_period_end and not s.canceled_at]
-        monthly = sum(prices[item.price].monthly * item.quantity for s in paying for item in s.items)
-        assert stripe.mrr() == monthly > 0
+        sold = (list(world.collections[name]) for name in ("subscriptions", "prices", "customers"))
+        assert stripe.mrr() == sum(truth.mrr(*sold).values()) > 0
         assert sum(counts(stripe).values()) == len(list(world.collections["subscriptions"]))
         assert stripe.status("subscriptions").progress == 1.0
 
