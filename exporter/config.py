@@ -31,6 +31,7 @@ __all__ = [
     "Fx",
     "FxRate",
     "MrrRules",
+    "ProductSettings",
     "RecognitionRules",
     "Secret",
     "Settings",
@@ -157,6 +158,12 @@ class CustomerSettings(Document):
     cap: int = Field(default=50, ge=0, le=10_000)
 
 
+class ProductSettings(Document):
+    """How many products get series of their own."""
+
+    cap: int = Field(default=50, ge=0, le=1_000)
+
+
 class MrrRules(Document):
     """What counts as monthly recurring revenue where Stripe lets a business choose. Hashable."""
 
@@ -193,6 +200,7 @@ class MarginFile(Document):
     accounts: tuple[AccountSettings, ...] = Field(default=({},), validate_default=True)
     usage: tuple[UsageSettings, ...] = Field(default=({},), validate_default=True)
     customers: CustomerSettings = CustomerSettings()
+    products: ProductSettings = ProductSettings()
     mrr: MrrRules = MrrRules()
     recognition: RecognitionRules = RecognitionRules()
     fx: dict[Currency, tuple[FxRate, ...]] = Field(default_factory=dict)
@@ -280,6 +288,7 @@ class Settings:
     mrr: MrrRules = field(default_factory=MrrRules)
     recognition: RecognitionRules = field(default_factory=RecognitionRules)
     customers: CustomerSettings = field(default_factory=CustomerSettings)
+    products: ProductSettings = field(default_factory=ProductSettings)
     state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
 
     @property
@@ -307,5 +316,6 @@ def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
         mrr=file.mrr,
         recognition=file.recognition,
         customers=file.customers,
+        products=file.products,
         state_database_url=file.state_database_url,
     )

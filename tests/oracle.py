@@ -6,8 +6,8 @@ The expectations are summed from the scenario's facts (``exporter.demo.truth``) 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -143,106 +143,6 @@ def check_recognized(figures: Figures, facts: Facts, tz: ZoneInfo, start: int, e
     fees = figures.components["fees"] + figures.components["payout_fees"]
     profit = figures.revenue["recognized"] - figures.components["usage"] - fees
     assert figures.gross_profit["recognized"] == profit
-
-
-def check_choice(view: View, facts: Facts, zone: str) -> None:
-    """The customers with series of their own, as they must be chosen now."""
-    chosen = list(view.ledger.groups["customer"].labels)
-    assert chosen == _expected_choice(facts, spans_of(zone, facts.now)["30d"], ZoneInfo(zone), len(chosen))
-
-
-def check_customers(view: View, facts: Facts, zone: str) -> None:
-    """Every window by customer: the chosen ones, ``other`` and ``unattributed`` have what is theirs, exactly."""
-    tz = ZoneInfo(zone)
-    spans = spans_of(zone, facts.now)
-
-    def day_of(at: int) -> date:
-        return datetime.fromtimestamp(at, tz).date()
-
-    chosen = set(view.ledger.groups["customer"].labels)
-    for figures, attributed in zip(view.windows, view.groups["customer"], strict=True):
-        start, end = spans[figures.window.name]
-        money = truth.money_by(facts.payers, facts.transactions, start, end, rate, day_of)
-        costs = _cost_by_customer(facts.usage, start, end, tz)
-        revenue: defaultdict[str, Fraction] = defaultdict(Fraction)
-        profit: defaultdict[str, Fraction] = defaultdict(Fraction)
-        cost: defaultdict[str, Fraction] = defaultdict(Fraction)
-        for who in {*money, *costs, *chosen, "", "other"}:
-            label = who if who in chosen else "other" if who else "unattributed"
-            sales, fees = money.get(who, (Fraction(0), Fraction(0)))
-            revenue[label] += sales / 100
-            cost[label] += costs.get(who, Fraction(0)) / 10**9
-            profit[label] += (sales - fees) / 100 - costs.get(who, Fraction(0)) / 10**9
-        profit["unattributed"] -= Fraction(figures.components["payout_fees"])
-        assert attributed.revenue["cash"] == revenue, figures.window
-        assert attributed.cost == cost, figures.window
-        assert attributed.gross_profit["cash"] == profit, figures.window
-        assert sum(attributed.revenue["cash"].values()) == Fraction(figures.revenue["cash"])
-        assert sum((attributed.cost or {}).values()) == Fraction(figures.components["usage"])
-        assert sum(attributed.gross_profit["cash"].values()) == Fraction(figures.gross_profit["cash"])
-
-
-def _cost_by_customer(usage: Iterable[Usage], start: int, end: int, tz: ZoneInfo) -> dict[str, Fraction]:
-    """Whole business days as they are; the day that the window begins in, kind of call by kind, as the day is split."""
-    first = datetime.fromtimestamp(start, tz)
-    midnight = int(datetime(first.year, first.month, first.day, tzinfo=tz).timestamp())
-    tomorrow = first.date() + timedelta(days=1)
-    edge = int(datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=tz).timestamp())
-    if midnight == start:
-        return {who: Fraction(cost) for who, cost in truth.usage_cost_by_customer(usage, start, end).items()}
-    kinds: defaultdict[tuple[object, ...], list[Usage]] = defaultdict(list)
-    for row in usage:
-        if midnight <= row.at < edge and row.cost is not None:
-            quantities = (
-                row.seconds,
-                row.images,
-                row.megapixels,
-                row.characters,
-                row.credits,
-                row.units,
-                row.logged_cost,
-            )
-            said = tuple(value is None for value in quantities)
-            kinds[
-                row.provider, row.model, row.operation, row.status, row.product, row.resolution, row.audio, said
-            ].append(row)
-    found: defaultdict[str, Fraction] = defaultdict(Fraction)
-    for who, cost in truth.usage_cost_by_customer(usage, edge, end).items():
-        found[who] += cost
-    for rows in kinds.values():
-        part = sum(row.cost or 0 for row in rows if start <= row.at < end)
-        whole = sum(row.cost or 0 for row in rows)
-        for row in rows:
-            if whole:
-                found[row.customer] += Fraction((row.cost or 0) * part, whole)
-    return found
-
-
-def _expected_choice(facts: Facts, span: tuple[int, int], tz: ZoneInfo, cap: int) -> list[str]:
-    """Most revenue, most cost, least profit in turns, over the window of 30 days; usage in whole business days."""
-    first = datetime.fromtimestamp(span[0], tz)
-    midnight = int(datetime(first.year, first.month, first.day, tzinfo=tz).timestamp())
-    today = datetime.fromtimestamp(facts.now, tz).date()
-    money = truth.money_by(
-        facts.payers, facts.transactions, span[0], facts.now, lambda currency, _: rate(currency, today), lambda _: today
-    )
-    costs = truth.usage_cost_by_customer(facts.usage, midnight, facts.now)
-    customers = sorted({*money, *costs} - {""})
-    sales = {who: money.get(who, (Fraction(0),) * 2)[0] / 100 for who in customers}
-    spent = {who: Fraction(costs.get(who, 0), 10**9) for who in customers}
-    left = {who: sales[who] - money.get(who, (Fraction(0),) * 2)[1] / 100 - spent[who] for who in customers}
-    lists = [
-        sorted((who for who in customers if sales[who] > 0), key=lambda who: -sales[who]),
-        sorted((who for who in customers if spent[who] > 0), key=lambda who: -spent[who]),
-        sorted(customers, key=lambda who: left[who]),
-    ]
-    found: list[str] = []
-    while len(found) < cap:
-        for one in lists:
-            rest = [who for who in one if who not in found]
-            if rest and len(found) < cap:
-                found.append(rest[0])
-    return found
 
 
 def check_standing(view: View, facts: Facts) -> None:

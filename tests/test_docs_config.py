@@ -30,6 +30,7 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("configuration.md", "usage", usagelog.UsageSettings),
     ("configuration.md", "usage.columns", usagelog.Columns),
     ("configuration.md", "customers", config.CustomerSettings),
+    ("configuration.md", "products", config.ProductSettings),
     ("configuration.md", "mrr", config.MrrRules),
     ("configuration.md", "recognition", config.RecognitionRules),
     ("configuration.md", "recognition.spread", config.Spread),

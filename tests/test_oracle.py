@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Facts, books_of, check_choice, check_counters, check_customers, check_standing, check_view
+from oracle import Facts, books_of, check_counters, check_standing, check_view
+from oracle_groups import check_choice, check_customers, check_products
 from sqlalchemy import create_engine
 
 from exporter.clock import FixedClock
@@ -94,6 +95,7 @@ def test_every_window_equals_the_scenario(business: Business, tmp_path: Path, zo
     check_view(view, business.facts, zone)
     check_choice(view, business.facts, zone)
     check_customers(view, business.facts, zone)
+    check_products(view, business.facts, zone)
     check_standing(view, business.facts)
     check_counters(view, business.facts)
     assert {status.message for status in view.standing.status.values()} == {None}
@@ -119,6 +121,7 @@ def test_same_figures_from_every_engine(business: Business, tmp_path: Path, post
         view, exporter, loaded = run(business, folder, "America/New_York", usage_url, state_url)
         check_view(view, business.facts, "America/New_York")
         check_customers(view, business.facts, "America/New_York")
+        check_products(view, business.facts, "America/New_York")
         check_standing(view, business.facts)
         made[name] = sorted(s for s in samples_of(view, loaded) if s.name not in OF_THE_RUN)
         exporter.stop()

@@ -96,8 +96,8 @@ def test_a_source_that_can_be_read_later_completes_its_row(store: Store) -> None
     with store.write() as connection:
         add_transactions(connection, "main", [bare])
         assert ledger.unexpanded_rows(connection) == {"main": 1}
-        assert add_transactions(connection, "main", [row("a")]) == 0
-        assert add_transactions(connection, "main", [bare]) == 0
+        assert add_transactions(connection, "main", [row("a")]) == 1
+        assert add_transactions(connection, "main", [row("a"), bare]) == 0
     with store.read() as connection:
         found = connection.exec_driver_sql("SELECT customer_id, charge_id FROM balance_transaction").all()
         assert [tuple(one) for one in found] == [("cus_1", "ch_1")]

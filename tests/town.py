@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from forge import configure, environment
-from oracle import check_counters, check_customers, check_standing, check_view, facts_of
+from oracle import check_counters, check_standing, check_view, facts_of
+from oracle_groups import check_customers
 from sqlalchemy import Engine
 
 from exporter.demo import usage_log

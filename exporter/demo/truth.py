@@ -28,6 +28,7 @@ from exporter.demo.facts import (
     Usage,
 )
 from exporter.demo.terms import Discount
+from exporter.demo.truth_recognized import Books
 
 GROSS = frozenset({"charge"})
 REFUNDS = frozenset({"refund", "refund_failure"})
@@ -120,24 +121,67 @@ def failures(events: Iterable[Event]) -> dict[str, int]:
     return dict(Counter(str(charge.failure) for charge in failed if isinstance(charge, Charge)))
 
 
+def product_parts(
+    books: Books, payers: Mapping[str, str], product_of: Mapping[str, str]
+) -> dict[str, dict[str, Fraction]]:
+    """Transaction → its parts by product: as the lines without tax of the invoice that it paid stand to each other."""
+    asked = {invoice.payment_intent: invoice for invoice in books.invoices if invoice.finalized}
+    source: dict[str, str] = {charge.id: charge.payment_intent for charge in books.charges}
+    every: list[Refund | Dispute] = [*books.refunds, *books.disputes]
+    source |= {back.id: back.payment_intent for back in every}
+    found: dict[str, dict[str, Fraction]] = {}
+    for row in books.transactions:
+        invoice = asked.get(source.get(row.source or ""))
+        if row.id in payers and invoice is not None and invoice.net > 0:
+            parts: defaultdict[str, Fraction] = defaultdict(Fraction)
+            for line in invoice.lines:
+                parts[product_of[line.price]] += Fraction(line.net, invoice.net)
+            found[row.id] = dict(parts)
+    return found
+
+
+def only_products(subscriptions: Iterable[Subscription], product_of: Mapping[str, str]) -> dict[str, str]:
+    """Customer → the product of their subscriptions, for those who have one product in use."""
+    used: defaultdict[str, set[str]] = defaultdict(set)
+    for subscription in subscriptions:
+        if subscription.status in ("active", "past_due", "trialing"):
+            used[subscription.customer] |= {product_of[item.price] for item in subscription.items}
+    return {customer: next(iter(products)) for customer, products in used.items() if len(products) == 1}
+
+
+def shared(amount: int, parts: Mapping[str, Fraction]) -> dict[str, int]:
+    """Whole units: each its part without the fraction, and what is left to those that lost most, by name if alike."""
+    size = abs(amount)
+    whole = {name: (size * part).numerator // (size * part).denominator for name, part in parts.items()}
+    lost = sorted(parts, key=lambda name: (whole[name] - size * parts[name], name))
+    for name in lost[: size - sum(whole.values())]:
+        whole[name] += 1
+    return {name: share if amount >= 0 else -share for name, share in whole.items()}
+
+
 def money_by(
-    owner: Mapping[str, str],
+    parts: Mapping[str, Mapping[str, Fraction]],
     transactions: Iterable[Transaction],
     start: int,
     end: int,
     rate: Callable[[str, date], Fraction],
     day_of: Callable[[int], date],
 ) -> dict[str, tuple[Fraction, Fraction]]:
-    """Owner → (net sales, fees) in the reporting currency's minor units; "" for what is nobody's."""
+    """Label → (net sales, fees) in the reporting currency's minor units; "" for what is nobody's."""
     sales: defaultdict[str, Fraction] = defaultdict(Fraction)
     fees: defaultdict[str, Fraction] = defaultdict(Fraction)
+    nobody = {"": Fraction(1)}
     for row in transactions:
         if start <= row.at < end:
-            who, worth = owner.get(row.id, ""), rate(row.currency, day_of(row.at))
+            whose, worth = parts.get(row.id, nobody), rate(row.currency, day_of(row.at))
             if row.category in GROSS | REFUNDS | DISPUTES:
-                sales[who] += row.amount * worth
+                for who, amount in shared(row.amount, whose).items():
+                    sales[who] += amount * worth
             if row.category != "payout":
-                fees[who] += (row.fee - (row.amount if row.category == "fee" else 0)) * worth
+                for who, amount in shared(row.fee, whose).items():
+                    fees[who] += amount * worth
+                if row.category == "fee":
+                    fees[""] -= row.amount * worth
     return {who: (sales[who], fees[who]) for who in {*sales, *fees}}
 
 
@@ -212,12 +256,12 @@ def usage_cost(rows: Iterable[Usage], start: int, end: int) -> dict[str, int]:
     return dict(sums)
 
 
-def usage_cost_by_customer(rows: Iterable[Usage], start: int, end: int) -> dict[str, int]:
-    """Customer → cost in 10⁻⁹ dollars over start ≤ time < end."""
+def usage_cost_by(whose: Callable[[Usage], str], rows: Iterable[Usage], start: int, end: int) -> dict[str, int]:
+    """Whose call it is → cost in 10⁻⁹ dollars over start ≤ time < end."""
     sums: Counter[str] = Counter()
     for row in rows:
         if start <= row.at < end and row.cost is not None:
-            sums[row.customer] += row.cost
+            sums[whose(row)] += row.cost
     return dict(sums)
 
 

@@ -23,6 +23,7 @@ from fractions import Fraction
 from exporter.clock import day_of, day_start
 from exporter.config import Settings
 from exporter.cost.pricing import EXACT, Priced
+from exporter.margin.earnings import Earnings, recognized_by
 from exporter.margin.figures import Figures
 from exporter.margin.groups import OTHER, UNATTRIBUTED, DayCost, Grouped, Money, Shares
 from exporter.margin.ledger import Ledger, cut, split
@@ -45,49 +46,63 @@ class Attributed:
 
 def attribute(figures: Figures, grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Settings) -> Attributed:
     """``figures`` of a window, by the labels of ``grouped``."""
-    window, fx, zone = figures.window, settings.fx, settings.zone
+    window = figures.window
     revenue: dict[str, Amounts] = {}
     profit: dict[str, Amounts] = {}
     costs: Amounts | None = None
-    money = grouped.cash.of(window.start, window.end, fx, zone)
-    if "cash" in figures.revenue:
-        sales = {label: Fraction(found.net_sales) for label, found in money.items()}
-        revenue["cash"] = _remainder(sales, grouped, figures.revenue["cash"])
+    for basis in ("cash", "recognized"):
+        if basis in figures.revenue and (by := _revenue(basis, grouped, ledger, settings, window.start, window.end)):
+            revenue[basis] = by
     if "usage" in figures.components:
         costs = _costs(grouped, ledger, pricing, settings, window.start, window.end)
+    shared: dict[int, Amounts] = {} if costs is None else {window.end: costs}
     for basis in revenue:
         total = figures.gross_profit.get(basis)
         if total is None:
             continue
         end = min(window.end, cut(figures.as_of[basis]))
-        joint, shared = money, costs
-        if end < window.end:
-            joint = grouped.cash.of(window.start, end, fx, zone)
-        if end < window.end or shared is None:
-            shared = _costs(grouped, ledger, pricing, settings, window.start, end)
-        profit[basis] = _profits(grouped, ledger, settings, joint, shared, total, window.start, end)
+        sales = revenue[basis] if end == window.end else _revenue(basis, grouped, ledger, settings, window.start, end)
+        if end not in shared:
+            shared[end] = _costs(grouped, ledger, pricing, settings, window.start, end)
+        fees = _fees(grouped, ledger, settings, window.start, end)
+        profit[basis] = _profits(sales, fees, shared[end], total)
     return Attributed(revenue, costs, profit)
 
 
-def _profits(
-    grouped: Grouped,
-    ledger: Ledger,
-    settings: Settings,
-    money: Mapping[str, Money],
-    costs: Amounts,
-    total: Decimal,
-    start: int,
-    end: int,
-) -> Amounts:
-    """Contribution of each label; ``unattributed`` has all that is not anybody's."""
+def _revenue(basis: str, grouped: Grouped, ledger: Ledger, settings: Settings, start: int, end: int) -> Amounts:
+    """Revenue of ``[start, end)`` by label; nothing while what tells the labels may not be used."""
+    if grouped.linked and ledger.joint(ledger.sources.invoices) is None:
+        return {}
+    if basis == "cash":
+        known = grouped.cash.of(start, end, settings.fx, settings.zone)
+        total = _money(ledger, settings, start, end).net_sales
+        return _remainder({label: Fraction(found.net_sales) for label, found in known.items()}, grouped, total)
+    earned = recognized_by(ledger, settings, start, end) or Earnings()
+    amounts: dict[str, Fraction] = {}
+    for name, amount in (earned.by_product if grouped.linked else earned.by_customer).items():
+        label = name if name in grouped.labels else OTHER if name else UNATTRIBUTED
+        amounts[label] = amounts.get(label, Fraction(0)) + Fraction(amount)
+    return _remainder(amounts, grouped, earned.total)
+
+
+def _fees(grouped: Grouped, ledger: Ledger, settings: Settings, start: int, end: int) -> Amounts:
+    """Fees of the labels' charges in ``[start, end)``; those of no charge are nobody's."""
+    known = grouped.cash.of(start, end, settings.fx, settings.zone)
+    total = _money(ledger, settings, start, end).fees
+    return _remainder({label: Fraction(found.fees) for label, found in known.items()}, grouped, total)
+
+
+def _money(ledger: Ledger, settings: Settings, start: int, end: int) -> Money:
     whole = Money()
     with localcontext(EXACT):
         for key, cash in ledger.cash.fold(start, end, settings.zone).items():
             whole = whole.plus(cash, key.currency, settings.fx.rate(key.currency, key.day) or Decimal(0))
-    sales = _remainder({label: Fraction(found.net_sales) for label, found in money.items()}, grouped, whole.net_sales)
-    fees = _remainder({label: Fraction(found.fees) for label, found in money.items()}, grouped, whole.fees)
-    found = {label: sales[label] - fees[label] - costs[label] for label in sales}
-    del found[UNATTRIBUTED]
+    return whole
+
+
+def _profits(revenue: Amounts, fees: Amounts, costs: Amounts, total: Decimal) -> Amounts:
+    """Contribution of each label; ``unattributed`` has all that is not anybody's."""
+    found = {label: revenue[label] - fees[label] - costs[label] for label in revenue if label != UNATTRIBUTED}
     return {**found, UNATTRIBUTED: Fraction(total) - sum(found.values(), Fraction(0))}
 
 

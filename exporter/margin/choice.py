@@ -12,7 +12,7 @@ import itertools
 import json
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
@@ -22,7 +22,8 @@ from exporter.clock import day_of, day_start
 from exporter.config import Settings
 from exporter.cost.pricing import EXACT, Priced
 from exporter.margin.cash import Cash
-from exporter.margin.groups import CHOICE, CUSTOMER, OTHER, UNATTRIBUTED, Money
+from exporter.margin.grouping import product_totals
+from exporter.margin.groups import CHOICE, CUSTOMER, OTHER, PRODUCT, UNATTRIBUTED, Money
 from exporter.margin.ledger import Sources
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
@@ -31,7 +32,16 @@ from exporter.store import sources
 from exporter.store.attribution import Sale, members, sales_by_customer, save_members
 from exporter.store.database import Store, get_cursor, set_cursor
 from exporter.store.ledger import accounts
-from exporter.store.usage import CustomerTotal, UsageKey, UsageTotal, sums_by_customer, usage_keys
+from exporter.store.paid import save_only_products, usage_by_only_product
+from exporter.store.usage import (
+    DAY,
+    CustomerTotal,
+    UsageKey,
+    UsageTotal,
+    segment_totals,
+    sums_by_customer,
+    usage_keys,
+)
 
 log = logging.getLogger("exporter.margin")
 
@@ -81,31 +91,45 @@ class Choice:
         self._store = store
 
     def make(self, settings: Settings, pricing: Pricing, at: int) -> bool:
-        """Choose if it is due; whether the labels changed."""
+        """Choose if it is due; whether any labels changed."""
+        sources_of = Sources.of(settings)
+        money = (*sources_of.ledger, *sources_of.usage)
+        linked = (*money, *sources_of.invoices, *sources_of.subscriptions)
+        customers = self._choose(CUSTOMER, settings.customers.cap, money, settings, pricing, at)
+        products = self._choose(PRODUCT, settings.products.cap, linked, settings, pricing, at)
+        return customers or products
+
+    def _choose(
+        self, dimension: str, cap: int, needed: Sequence[str], settings: Settings, pricing: Pricing, at: int
+    ) -> bool:
         with self._store.read() as connection:
-            reason = self._reason(connection, settings, at)
-            if get_cursor(connection, CHOICE, CUSTOMER) == reason:
+            reason = _reason(connection, cap, needed, settings, at)
+            if (get_cursor(connection, CHOICE, dimension) or "") == reason:
                 return False
-            labels: tuple[str, ...] = ()
-            if settings.customers.cap and reason:
-                labels = pick(customer_merits(connection, settings, pricing, at), settings.customers.cap)
-            same = labels == members(connection, CUSTOMER)
+        if dimension == PRODUCT and reason:
+            with self._store.write() as connection:
+                save_only_products(connection)
+        labels: tuple[str, ...] = ()
+        with self._store.read() as connection:
+            if reason:
+                merits = customer_merits if dimension == CUSTOMER else product_merits
+                labels = pick(merits(connection, settings, pricing, at), cap)
+            same = labels == members(connection, dimension)
         with self._store.write() as connection:
-            save_members(connection, CUSTOMER, labels)
-            set_cursor(connection, CHOICE, CUSTOMER, reason)
-        log.info("chosen customers=%d", len(labels))
+            save_members(connection, dimension, labels)
+            set_cursor(connection, CHOICE, dimension, reason)
+        log.info("chosen %ss=%d", dimension, len(labels))
         return not same
 
-    def _reason(self, connection: Connection, settings: Settings, at: int) -> str:
-        """What the choice is made for: as long as it is the same, the choice stands. Empty: there is none to make."""
-        status = sources.statuses(connection)
-        wanted = Sources.of(settings)
-        needed = (*wanted.ledger, *wanted.usage)
-        read = [name for name in needed if name in status and status[name].complete_at is not None]
-        if not settings.customers.cap or not read:
-            return ""
-        day = day_of(at, settings.zone).isoformat()
-        return json.dumps([day, settings.customers.cap, settings.business_time_zone, settings.reporting_currency, read])
+
+def _reason(connection: Connection, cap: int, needed: Sequence[str], settings: Settings, at: int) -> str:
+    """What the choice is made for: as long as it is the same, the choice stands. Empty: there is none to make."""
+    status = sources.statuses(connection)
+    read = [name for name in needed if name in status and status[name].complete_at is not None]
+    if not cap or not read:
+        return ""
+    day = day_of(at, settings.zone).isoformat()
+    return json.dumps([day, cap, settings.business_time_zone, settings.reporting_currency, read])
 
 
 def customer_merits(connection: Connection, settings: Settings, pricing: Pricing, at: int) -> dict[str, Merit]:
@@ -120,6 +144,28 @@ def customer_merits(connection: Connection, settings: Settings, pricing: Pricing
         inside = edges[bisect_right(edges, start) : bisect_right(edges, span.end)]
         for low, high in itertools.pairwise((start, *inside, span.end)):
             _add_usage(merits, sums_by_customer(connection, low, high), keys, settings, pricing, at)
+    return merits
+
+
+def product_merits(connection: Connection, settings: Settings, pricing: Pricing, at: int) -> dict[str, Merit]:
+    """What every product brought and cost in ``30d``, in whole business days of usage."""
+    span = window("30d", at, settings.zone)
+    merits: dict[str, Merit] = {}
+    with localcontext(EXACT):
+        for account in accounts(connection):
+            for low in range(span.start, span.end, DAY):
+                totals = product_totals(connection, account, low, min(low + DAY, span.end))
+                sales = [Sale(t.label, t.currency, t.category, t.rows, t.amount, t.fee) for t in totals]
+                _add_sales(merits, sales, settings, at)
+        keys = usage_keys(connection)
+        start = day_start(day_of(span.start, settings.zone), settings.zone)
+        segments = segment_totals(connection, start, span.end)
+        own = (CustomerTotal(t[0], t[1], keys[t.key_id].product, *t[2:]) for t in segments if keys[t.key_id].product)
+        _add_usage(merits, own, keys, settings, pricing, at)
+        silent = [key_id for key_id, key in keys.items() if not key.product]
+        logs = sorted({keys[key_id].source for key_id in silent})
+        starts = sorted({total.start for total in segments})
+        _add_usage(merits, usage_by_only_product(connection, logs, starts, silent), keys, settings, pricing, at)
     return merits
 
 

@@ -1,7 +1,6 @@
 """What figures by customer and by product are made from: the labels that were chosen, and what is known of each.
 
-One reading of the state beside the ledger's. Only the chosen customers' rows are read, and only where something has
-changed: everything else is what remains of the totals.
+Plain data, read by ``grouping``. Of each dimension one label is not known by itself: it is what remains of the totals.
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
-
-from sqlalchemy import Connection
 
 from exporter.clock import day_of
 from exporter.config import Fx
@@ -24,13 +21,8 @@ from exporter.cost.pricing import EXACT
 from exporter.margin.cash import Cash
 from exporter.money import major
 from exporter.revenue.categories import kind_of
-from exporter.store.attribution import CashTotal, cash_by_customer, members
-from exporter.store.database import get_cursor
-from exporter.store.ledger import accounts, read_of
-from exporter.store.usage import DAY, CustomerTotal, Revision, UsageKey, totals_of_customers
-
-if TYPE_CHECKING:
-    from exporter.margin.remembered import Part
+from exporter.store.attribution import CashTotal
+from exporter.store.usage import CustomerTotal, UsageKey
 
 CUSTOMER: Final = "customer"
 PRODUCT: Final = "product"
@@ -117,7 +109,7 @@ class Grouped:
 
     ``labels`` have series of their own. ``cash`` and ``usage`` know these and one of ``other`` and ``unattributed``;
     ``rest`` is the one of the two that gets what remains. ``own`` is the label of a kind of usage that says itself
-    whose it is, else None.
+    whose it is, else None. ``linked``: money is known by invoices only.
     """
 
     labels: Sequence[str]
@@ -126,6 +118,7 @@ class Grouped:
     usage: Mapping[int, Shares]
     own: Callable[[UsageKey], str | None]
     days: Days
+    linked: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,52 +131,3 @@ class DayCost:
 
 Days = WeakKeyDictionary[Shares, tuple[tuple[object, ...], DayCost]]
 """Costs that were shared out before, with what they were made of."""
-
-
-class GroupMemory:
-    """What a reading keeps for the next one. Not for several threads at once."""
-
-    def __init__(self) -> None:
-        self._cash: tuple[object, CashShares] | None = None
-        self._usage: dict[int, tuple[object, Shares]] = {}
-        self._days: Days = WeakKeyDictionary()
-
-    def read(
-        self, connection: Connection, revisions: Mapping[int, Revision], segments: Sequence[Part], start: int
-    ) -> dict[str, Grouped]:
-        """The dimensions that have been chosen for, with their money from ``start`` on and usage of ``segments``."""
-        found: dict[str, Grouped] = {}
-        if get_cursor(connection, CHOICE, CUSTOMER):
-            labels = members(connection, CUSTOMER)
-            found[CUSTOMER] = Grouped(
-                labels,
-                OTHER,
-                self._customer_cash(connection, labels, start),
-                self._customer_usage(connection, revisions, segments, labels),
-                lambda _key: None,
-                self._days,
-            )
-        return found
-
-    def _customer_cash(self, connection: Connection, labels: Sequence[str], start: int) -> CashShares:
-        """Rows only ever come, and find their customer: their numbers tell whether anything is new."""
-        now = (start, labels, read_of(connection))
-        if self._cash is None or self._cash[0] != now:
-            totals = cash_by_customer(connection, accounts(connection), labels, start)
-            named = [total if total.label else total._replace(label=UNATTRIBUTED) for total in totals]
-            self._cash = (now, CashShares(named))
-        return self._cash[1]
-
-    def _customer_usage(
-        self, connection: Connection, revisions: Mapping[int, Revision], segments: Sequence[Part], labels: Sequence[str]
-    ) -> dict[int, Shares]:
-        stamps = {part.start: (revisions.get(part.start // DAY * DAY), labels) for part in segments}
-        kept = {start: known for start, known in self._usage.items() if stamps.get(start) == known[0]}
-        fresh = [start for start in stamps if start not in kept]
-        totals: dict[int, list[CustomerTotal]] = {start: [] for start in fresh}
-        for total in totals_of_customers(connection, fresh, ("", *labels)):
-            totals[total.start].append(total if total.customer_id else total._replace(customer_id=UNATTRIBUTED))
-        for start in fresh:
-            kept[start] = (stamps[start], Shares(start, tuple(totals[start])))
-        self._usage = kept
-        return {start: shares for start, (_, shares) in kept.items()}

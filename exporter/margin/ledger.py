@@ -210,7 +210,7 @@ def read_ledger(
     revised = revisions(connection, first - DAY, end)
     segments = memory.segments(connection, revised, first, end)
     keys = memory.keys(connection)
-    groups = memory.groups.read(connection, revised, segments, start)
+    groups = memory.groups.read(connection, revised, segments, keys, start)
     return Ledger(
         sources=sources,
         as_of=as_of,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from exporter.margin.cash import Cashbook
-from exporter.margin.groups import GroupMemory
+from exporter.margin.grouping import GroupMemory
 from exporter.margin.recognized import RecognizedMemory
 from exporter.store.flows import revisions
 from exporter.store.ledger import ledger_totals, row_counts

@@ -21,4 +21,16 @@ gauge margin_customer_cost_amount{customer_id,window,currency}
 gauge margin_customer_gross_profit_amount{customer_id,basis,window,currency}
     Revenue of a customer less usage and the fees of their charges in the window, negative when losing money, major
     units of the reporting currency. @joined
+
+gauge margin_product_revenue_amount{product,basis,window,currency}
+    Net revenue of a product in the window before fees, major units of the reporting currency. Basis cash: payments by
+    the lines of the invoices they settled; money that no invoice names is unattributed. @joined
+
+gauge margin_product_cost_amount{product,window,currency}
+    Usage cost of a product in the window, as the usage row says, else of its customer's only product in use, major
+    units of the reporting currency. @joined
+
+gauge margin_product_gross_profit_amount{product,basis,window,currency}
+    Revenue of a product less usage and the fees of its payments in the window, negative when losing money, major units
+    of the reporting currency. @joined
 """

@@ -86,11 +86,14 @@ class Orphans:
             connection.exec_driver_sql(text(connection, _ADD_ORPHAN), rows)
 
 
-def follow_charges(connection: Connection, account: str, charges: Iterable[str], orphans: Orphans) -> None:
-    """Give the rows about ``charges`` that have no customer the customer of their charge, where it is known."""
+def follow_charges(connection: Connection, account: str, charges: Iterable[str], orphans: Orphans) -> list[int]:
+    """Give the rows about ``charges`` that have no customer the customer of their charge, where it is known.
+
+    Returns when these rows were created.
+    """
     ids = sorted(set(charges))
     if not ids:
-        return
+        return []
     if connection.dialect.name == "sqlite":
         # Named, because without statistics SQLite would rather go through the whole account.
         index, among = "INDEXED BY balance_transaction_charge", "IN (SELECT value FROM json_each(?))"
@@ -104,6 +107,7 @@ def follow_charges(connection: Connection, account: str, charges: Iterable[str],
     if found:
         adopted = sorted((customer, account, id_) for id_, *_, customer in found)
         connection.exec_driver_sql(text(connection, _ADOPT), adopted)
+    return [row.created for row in found]
 
 
 def count_payments(connection: Connection, account: str, outcome: str, payments: dict[str, int]) -> None:

@@ -17,6 +17,9 @@ from exporter.clock import BUCKET
 from exporter.store import schema
 from exporter.store.attribution import Orphans, count_payments, follow_charges, text
 from exporter.store.methods import method_label
+from exporter.store.settlement import touch_days
+
+DAY = 86_400
 
 
 class BalanceTransaction(NamedTuple):
@@ -126,26 +129,28 @@ WHERE account = ? AND currency = ? AND category = ? AND balance_type = ? AND neg
 
 
 def add_transactions(connection: Connection, account: str, rows: Sequence[BalanceTransaction]) -> int:
-    """Store the rows that are new, with their totals and sums; return how many were.
+    """Store the rows that are new, with their totals and sums; return how many were new or completed.
 
     A row stored earlier without its expanded source gets the ids that the source carries, once they can be read;
     nothing else of a balance transaction changes after its creation.
     """
     fresh = {row.id: row for row in rows}
     stored = _stored(connection, account, fresh)
-    orphans = Orphans()
+    orphans, completed = Orphans(), 0
     charges = {row.charge_id for row in fresh.values() if row.charge_id is not None}
     for id_, (expanded, customer) in stored.items():
         row = fresh.pop(id_)
         if row.expanded and not expanded:
             _expand(connection, account, row)
+            completed += 1
             if row.customer_id is not None and customer is None:
                 orphans.add(row.created, row.currency, row.category, row.amount, row.fee, rows=-1)
     if fresh:
         _insert(connection, account, fresh, orphans)
-    follow_charges(connection, account, charges, orphans)
+    adopted = follow_charges(connection, account, charges, orphans)
+    touch_days(connection, account, "charges", {at // DAY * DAY: at // DAY * DAY + DAY for at in adopted})
     orphans.save(connection, account)
-    return len(fresh)
+    return len(fresh) + completed
 
 
 def _insert(connection: Connection, account: str, fresh: Mapping[str, BalanceTransaction], orphans: Orphans) -> None:

@@ -51,3 +51,11 @@ group_member = Table(
     Column("label", String, nullable=False),
     PrimaryKeyConstraint("dimension", "label"),
 )
+
+customer_product = Table(
+    "customer_product",  # customers who have but one product in use, as of the last choice
+    metadata,
+    Column("customer_id", String, primary_key=True),
+    Column("product", String, nullable=False),
+    sqlite_with_rowid=False,
+)

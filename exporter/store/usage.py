@@ -13,7 +13,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
 
 from exporter.store import schema
 from exporter.store.database import get_cursor
@@ -245,28 +245,34 @@ def sums_by_customer(connection: Connection, start: int, end: int) -> Iterator[C
     """Sums of all segments that begin in ``start ≤ t < end`` by customer and key, under ``start``; read as used."""
     table = schema.usage_day
     keys = (table.c.source, table.c.customer_id, table.c.key_id, table.c.facet)
-    # In two halves, so that no sum outgrows 64 bits.
-    halves = [
-        column
-        for i in range(schema.MEASURES_PER_ROW)
-        for column in (func.sum(table.c[f"m{i}"] // HALF), func.sum(table.c[f"m{i}"] % HALF))
-    ]
     query = (
-        select(*keys, func.sum(table.c.requests), *halves)
+        select(*keys, func.sum(table.c.requests), *measure_sums(table))
         .where(table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end)
         .group_by(*keys)
         .order_by(*keys)
     )
 
-    def whole(row: Any) -> tuple[Any, ...]:
-        sums: list[int | None] = []
-        for i in range(5, len(row), 2):
-            sums.append(None if row[i] is None else int(row[i]) * HALF + int(row[i + 1]))
-        return (*row[:4], int(row[4]), *sums)
-
-    rows = map(whole, connection.execute(query.execution_options(yield_per=1000)))
+    rows = (summed(row, 4) for row in connection.execute(query.execution_options(yield_per=1000)))
     for total in joined(rows, 3):
         yield CustomerTotal(total[0], start, *total[1:])
+
+
+def measure_sums(table: Table) -> list[ColumnElement[int]]:
+    """Σ of ``m0``…``m7``, each in two halves, so that none outgrows 64 bits; ``summed`` puts them together."""
+    return [
+        column
+        for i in range(schema.MEASURES_PER_ROW)
+        for column in (func.sum(table.c[f"m{i}"] // HALF), func.sum(table.c[f"m{i}"] % HALF))
+    ]
+
+
+def summed(row: Row[Any], width: int) -> tuple[Any, ...]:
+    """A row of (``width`` columns, requests, ``measure_sums``) with whole sums."""
+    values = tuple(row)
+    sums: list[int | None] = []
+    for i in range(width + 1, len(values), 2):
+        sums.append(None if values[i] is None else int(values[i]) * HALF + int(values[i + 1]))
+    return (*values[:width], int(values[width]), *sums)
 
 
 def joined(rows: Iterable[Row[Any] | tuple[Any, ...]], width: int) -> Iterator[tuple[Any, ...]]:
