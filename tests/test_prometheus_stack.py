@@ -16,10 +16,10 @@ from stack import Stack, running
 pytestmark = [pytest.mark.prometheus, pytest.mark.slow]
 
 METRICS = """\
-margin_gross_margin_ratio{basis="mrr",window="30d"} 0.05
-margin_revenue_amount{basis="mrr",window="30d",currency="usd"} 20000
-margin_gross_profit_amount{basis="mrr",window="30d",currency="usd"} 1000
-margin_figures_complete{basis="mrr",window="30d"} 1
+margin_gross_margin_ratio{basis="recognized",window="30d"} 0.05
+margin_revenue_amount{basis="recognized",window="30d",currency="usd"} 20000
+margin_gross_profit_amount{basis="recognized",window="30d",currency="usd"} 1000
+margin_figures_complete{basis="recognized",window="30d"} 1
 margin_source_up{source="stripe/main/ledger"} 1
 margin_source_stale_after_seconds{source="stripe/main/ledger"} 6
 margin_source_last_success_timestamp_seconds{source="stripe/main/ledger"} %(read).3f

@@ -30,8 +30,8 @@ OVERVIEW = "/d/margin-overview"
 
 
 def joined(name: str, *, over_time: bool = False) -> str:
-    """A figure of 30 days on the MRR basis, the headline's, in the reporting currency."""
-    return by("currency", (history if over_time else metric)(name, basis="mrr", window="30d"))
+    """A figure of 30 days of recognised revenue, the headline's, in the reporting currency."""
+    return by("currency", (history if over_time else metric)(name, basis="recognized", window="30d"))
 
 
 def cost(*, over_time: bool = False) -> str:

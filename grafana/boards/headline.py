@@ -22,20 +22,20 @@ from boards.panels import (
 )
 from exporter.metrics.catalogue import WINDOWS
 
-BOTH = "Stripe subscriptions and the usage log, priced by pricing.yaml."
+BOTH = "Stripe invoices and payments, and the usage log, priced by pricing.yaml."
 
 
 def _margin() -> Json:
     """The ratio, which names itself "at most" while something in it has no price or rate."""
-    ratio = metric("margin_gross_margin_ratio", basis="mrr", window="30d")
-    complete = metric("margin_figures_complete", basis="mrr", window="30d")
+    ratio = metric("margin_gross_margin_ratio", basis="recognized", window="30d")
+    complete = metric("margin_figures_complete", basis="recognized", window="30d")
     return stat(
         "Gross margin · 30 days",
         about(
-            "What do we keep of each dollar of recurring revenue?",
+            "What do we keep of each dollar that we earn?",
             "Gross profit / revenue; cost is what providers charge for usage, and payment fees. It reads **at most** "
             "while some usage has no price or some money no exchange rate: the true figure is then lower.",
-            window="last 30 days, MRR basis.",
+            window="last 30 days, recognised revenue.",
             source=BOTH,
             lag=JOINED,
         ),
@@ -55,19 +55,20 @@ def _margin() -> Json:
 
 def now() -> list[Json]:
     """Margin, profit, revenue, cost, MRR, and how old they are."""
-    as_of = metric("margin_figures_as_of_timestamp_seconds", basis="mrr", window="30d")
+    as_of = metric("margin_figures_as_of_timestamp_seconds", basis="recognized", window="30d")
     profit = about(
         "What is left after providers and payment fees?",
         "Revenue minus all cost components. Negative when losing money.",
-        window="last 30 days, MRR basis.",
+        window="last 30 days, recognised revenue.",
         source=BOTH,
         lag=JOINED,
     )
     revenue = about(
-        "What do 30 days of subscriptions earn?",
-        "MRR × 12 × 30/365, without one-off and metered revenue. A balance: what the subscriptions of now are worth.",
-        window="last 30 days, MRR basis.",
-        source=SUBSCRIPTIONS,
+        "What did we earn in 30 days?",
+        "Recognised revenue: invoices without tax, earned by the second of the period they pay for, and payments "
+        "without an invoice; less credit notes, refunds and disputes.",
+        window="last 30 days, recognised revenue.",
+        source=BOTH,
         lag=JOINED,
     )
     spent = about(
@@ -129,7 +130,7 @@ def trend() -> list[Json]:
             "Revenue, cost and gross profit · rolling 30 days",
             about(
                 "Is the gap between revenue and cost widening?",
-                "Each point is the sum of the 30 days before it; revenue is on the MRR basis.",
+                "Each point is the sum of the 30 days before it; revenue is what was earned in them.",
                 window="rolling 30 days.",
                 source=BOTH,
                 lag=JOINED,
@@ -146,20 +147,20 @@ def trend() -> list[Json]:
             "Gross margin · rolling 30 days",
             about(
                 "Is the margin holding?",
-                "Gross profit / revenue. The MRR line is steady; the cash line follows what was paid, so yearly plans "
-                "make it jump. Dashed: the line below which an alert pages.",
+                "Gross profit / revenue. The recognised line follows what was earned; the cash line what was paid, so "
+                "yearly plans make it jump. Dashed: the line below which an alert pages.",
                 window="rolling 30 days.",
                 source=BOTH,
                 lag=JOINED,
             ),
             [
-                query(history(ratio, basis="mrr", window="30d"), "MRR basis"),
+                query(history(ratio, basis="recognized", window="30d"), "Recognised"),
                 query(history(ratio, basis="cash", window="30d"), "Cash basis"),
                 query(alarm, "Alarm line"),
             ],
             unit="percentunit",
             decimals=1,
-            overrides=[*colored(MRR_basis="green", Cash_basis="super-light-blue"), dashed],
+            overrides=[*colored(Recognised="green", Cash_basis="super-light-blue"), dashed],
         ),
     ]
 

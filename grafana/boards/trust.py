@@ -26,11 +26,11 @@ def checks() -> list[Json]:
             about(
                 "Is anything left out?",
                 "Complete when every row is read, priced and converted; else margin is at most what is shown.",
-                window="last 30 days, MRR basis.",
+                window="last 30 days, recognised revenue.",
                 source=EXPORTER,
                 lag=JOINED,
             ),
-            [query(metric("margin_figures_complete", basis="mrr", window="30d"), "figures", instant=True)],
+            [query(metric("margin_figures_complete", basis="recognized", window="30d"), "figures", instant=True)],
             unit="none",
             w=4,
             mappings=_mapped(_1=("complete", "green"), _0=("at most", "orange")),
