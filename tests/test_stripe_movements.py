@@ -11,6 +11,7 @@ from test_stripe_subscriptions import announce, change, subscribe
 
 from exporter.config import MrrRules, load_settings
 from exporter.demo.facts import Price, Product, Subscription
+from exporter.demo.terms import Coupon, Discount
 from exporter.demo.world import DEMO_KEY
 from exporter.margin.figures import mrr_of
 from exporter.margin.ledger import Sources, read_ledger, usable
@@ -233,3 +234,38 @@ def test_another_name_for_a_second_subscription(stripe: Account) -> None:
     with stripe.store.read() as connection:
         (mover,) = movers(log_of(connection, "main", NOW, NOW + 10**6))
     assert (mover.newcomer, mover.real, mover.end) == (False, {"usd": 6000}, {"usd": 8000})
+
+
+def test_a_coupon_of_100_percent_is_churn(stripe: Account) -> None:
+    stripe.world.add(Coupon("FREE", NOW - 90 * DAY, "Free", "forever", percent_off="100"))
+    first, second = subscribe(stripe, 1), subscribe(stripe, 2)
+    source = stripe.source()
+    source.poll_subscriptions()
+    stripe.clock.advance(900)
+    given = Discount("di_1", "FREE", NOW + 900, first.customer, first.id)
+    first = change(stripe, first, discounts=(given,))
+    second = change(stripe, second, status="unpaid")
+    source.poll_subscriptions()
+    assert moved(stripe) == {"baseline": 4000, "churn": 4000}
+    assert subscribers(stripe) == {"baseline": 2, "churn": 2}
+    stripe.clock.advance(900)
+    change(stripe, first, discounts=())
+    change(stripe, second, status="active")
+    source.poll_subscriptions()
+    assert moved(stripe) == {"baseline": 4000, "churn": 4000, "reactivation": 4000}
+
+
+def test_the_end_of_a_discount_is_expansion_without_an_event(stripe: Account) -> None:
+    stripe.rules = MrrRules(recurring_discounts="subtract")
+    stripe.world.add(Coupon("HALF", NOW - 90 * DAY, "Half", "repeating", percent_off="50", months=3))
+    first = subscribe(stripe, 1)
+    given = Discount("di_1", "HALF", NOW - 10 * DAY, first.customer, first.id, end=NOW + DAY)
+    change(stripe, first, None, discounts=(given,))
+    source = stripe.source()
+    source.poll_subscriptions()
+    assert moved(stripe) == {"baseline": 1000}
+    stripe.clock.advance(DAY)
+    source.refresh_mrr()
+    assert moved(stripe) == {"baseline": 1000, "expansion": 1000}
+    stripe.source().poll_subscriptions()
+    assert moved(stripe) == {"baseline": 1000, "expansion": 1000}
