@@ -161,6 +161,13 @@ def check_standing(view: View, facts: Facts) -> None:
     assert by_product == truth.mrr_by_product(facts.subscriptions, facts.prices, facts.customers)
     assert view.standing.subscribers["demo"] == truth.subscribers(facts.subscriptions, facts.prices, facts.customers)
     by_currency = truth.mrr(facts.subscriptions, facts.prices, facts.customers)
+    closing = {flow.currency: flow.mrr for flow in view.standing.flows if flow.mrr}
+    assert closing == {currency: amount for currency, amount in by_currency.items() if amount}
+    statuses = Counter(subscription.status for subscription in facts.subscriptions)
+    assert {status: count for (_, status), count in view.standing.subscriptions.items()} == statuses
+    assert view.health is not None
+    people = truth.subscribers(facts.subscriptions, facts.prices, facts.customers)
+    assert view.health.arpu == Fraction(view.mrr.reporting or 0) / people
     total = sum(
         Fraction(amount) * rate(currency, datetime.fromtimestamp(facts.now, UTC).date()) / 100
         for currency, amount in by_currency.items()
