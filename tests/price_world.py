@@ -51,15 +51,18 @@ class PriceWorld:
         self.engine = create_engine(self.url)
         number = "TEXT" if self.url.startswith("sqlite") else "numeric"
         time = "INTEGER" if self.url.startswith("sqlite") else "bigint"
-        columns = ", ".join(f"{name} {number}" for name in QUANTITIES)
+        columns = ", ".join(f"{name} {number}" for name in (*QUANTITIES, "reported", "logged"))
         self.run(
             f"CREATE TABLE calls (id {time} PRIMARY KEY, at {time}, provider text, model text, status text,"
-            f" resolution text, {columns})"
+            f" resolution text, currency text, {columns})"
         )
         self.run("CREATE INDEX calls_at ON calls (at)")
         self.settings = UsageSettings(
             url=DatabaseUrl(self.url), table="calls", time_format="epoch_s",
-            columns=Columns(id="id", time="at", provider="provider", model="model", status="status"),
+            columns=Columns(
+                id="id", time="at", provider="provider", model="model", status="status",
+                reported_cost="reported", reported_currency="currency", logged_cost="logged",
+            ),
             quantities={name: name for name in QUANTITIES}, attributes={"resolution": "resolution"},
             **settings,
         )  # fmt: skip
@@ -90,8 +93,9 @@ class PriceWorld:
             connection.execute(text(statement), values)
 
     def put(self, rows: Iterable[Row], provider: str = "P") -> None:
-        names = ", ".join(f":{name}" for name in QUANTITIES)
-        empty = dict.fromkeys(QUANTITIES)
+        columns = ("currency", *QUANTITIES, "reported", "logged")
+        names = ", ".join(f":{name}" for name in columns)
+        empty = dict.fromkeys(columns)
         values = [
             {"id": row.id, "at": row.time, "provider": provider,
              "model": row.model, "status": row.status, "resolution": row.resolution,

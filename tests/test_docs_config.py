@@ -39,6 +39,7 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("pricing.md", "defaults", pricefile.Defaults),
     ("pricing.md", "providers", pricefile.Provider),
     ("pricing.md", "bill_on", pricefile.Billing),
+    ("pricing.md", "evidence", pricefile.Evidence),
     ("pricing.md", "units", pricefile.UnitPrice),
     ("pricing.md", "prices", pricefile.Entry),
     ("pricing.md", "match", pricefile.Match),

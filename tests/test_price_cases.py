@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from price_oracle import Oracle, Row
-from price_world import NOW, PriceWorld, book_of
+from price_world import EUR, NOW, PriceWorld, book_of
 
 from exporter.margin.usage import Cost
 
@@ -309,6 +309,81 @@ CASES: dict[str, Case] = {
         commitments=[PACK],
         paid="0.49",
     ),
+    # --- evidence
+    "what was reported counts, in its own currency": one(
+        entry("m", charge("units", usd("1"))),
+        row("m", units="3", reported="2.5", currency="USD"),
+        row("m", "2026-11-19", units="3", reported="2", currency="eur"),
+        paid="5",  # 2.5 + 2 × 1.25
+    ),
+    "a report without a currency is none": one(
+        entry("m", charge("units", usd("1"))), row("m", units="3", reported="2.5"), paid="3"
+    ),
+    "nor is one in a currency that is no code": one(
+        entry("m", charge("units", usd("1"))), row("m", units="3", reported="2.5", currency="credits"), paid="3"
+    ),
+    "unless the file says which": one(
+        entry("m", charge("units", usd("1"))),
+        row("m", units="3", reported="2.5"),
+        evidence={"reported_currency": "usd"},
+        paid="2.5",
+    ),
+    "a report a hundred times too high is a mistaken unit": one(
+        entry("m", charge("units", usd("1"))), row("m", units="3", reported="300", currency="usd"), paid="3"
+    ),
+    "a report of nothing, too": one(
+        entry("m", charge("units", usd("1"))), row("m", units="3", reported="0", currency="usd"), paid="3"
+    ),
+    "a report of what costs nothing is believed": one(
+        entry("m", charge("units", usd("0"))), row("m", units="3", reported="1", currency="usd"), paid="1"
+    ),
+    "in another currency a report cannot be compared": one(
+        entry("m", charge("units", usd("1"))), row("m", units="3", reported="400", currency="eur"), paid="500"
+    ),
+    "computed before reported": one(
+        entry("m", charge("units", usd("1"))),
+        row("m", units="3", reported="2.5", currency="usd"),
+        evidence={"order": ["computed", "reported"]},
+        paid="3",
+    ),
+    "a reported failure needs no bill_on": one(
+        entry("m", charge("units", usd("1"))),
+        row("m", status="failed", units="3", reported="2.5", currency="usd"),
+        paid="2.5",
+    ),
+    "what nobody has priced, but somebody reported": Case(
+        {"prices": [entry("m", charge("units", usd("1")))]},
+        [row("x", units="3", reported="2.5", currency="usd")],
+        {"_other": "2.5"},
+    ),
+    "what was reported in money takes nothing from packs": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-01", units="60", reported="8", currency="usd"),
+        row("m", "2026-11-02", units="100"),
+        commitments=[PACK],
+        paid="17.8",  # 8 + 9.80
+    ),
+    "a quarantined report beside a pack costs the dated price": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-01", units="60", reported="8000", currency="usd"),
+        row("m", "2026-11-02", units="100"),
+        commitments=[PACK],
+        paid="18.2",  # 60 × 0.14 + 9.80
+    ),
+    "a logged cost counts where nothing else is known": Case(
+        {"evidence": {"logged_currency": "usd"}, "prices": [entry("m", charge("units", usd("1")))]},
+        [row("x", units="3", logged="0.7"), row("m", units="3", logged="0.7")],
+        {"_other": "0.7", "m": "3"},
+    ),
+    "a logged 0 beside usage is no cost": Case(
+        {"evidence": {"logged_currency": "usd"}, "prices": [entry("m", charge("units", usd("1")))]},
+        [row("x", units="3", logged="0"), row("x", "2026-11-19", units="0", logged="0")],
+        {},
+        {"no_match": 1},
+    ),
+    "a logged cost of no currency is none": Case(
+        {"prices": [entry("m", charge("units", usd("1")))]}, [row("x", units="3", logged="0.7")], {}, {"no_match": 1}
+    ),
     # --- unknown
     "no entry": Case({"prices": [entry("m", charge("units", usd("1")))]}, [row("x", units="1")], {}, {"no_match": 1}),
     "before the first price": Case(
@@ -383,8 +458,31 @@ def test_cases(name: str, world: PriceWorld, cost: Cost) -> None:
     found = {model: amount.normalize() for (of, model), amount in cost.by_model.items() if of == provider and amount}
     assert found == expected
     assert {reason: count for (of, reason), count in cost.unpriced.items() if of == provider} == case.unpriced
-    booked = world.booked(provider)
-    assert {model: Decimal(value).scaleb(-9).normalize() for (model, _), value in booked.items() if value} == expected
+    booked: dict[str, Decimal] = {}
+    for (model, currency), value in world.booked(provider).items():
+        booked[model] = booked.get(model, Decimal(0)) + Decimal(value) * (Decimal(EUR) if currency == "eur" else 1)
+    assert {model: value.scaleb(-9).normalize() for model, value in booked.items() if value} == expected
+
+
+def test_all_evidence_is_shown_and_the_chosen_is_the_cost(cost: Cost) -> None:
+    def of(name: str) -> dict[tuple[str, bool], Decimal]:
+        provider = f"p{list(CASES).index(name)}"
+        found = {(kind, chosen): amount for ((p, _), kind, chosen), amount in cost.evidence.items() if p == provider}
+        return {kind: amount for kind, amount in found.items() if amount}
+
+    assert of("unless the file says which") == {("reported", True): Decimal("2.5"), ("computed", False): Decimal(3)}
+    assert of("computed before reported") == {("computed", True): Decimal(3), ("reported", False): Decimal("2.5")}
+    assert of("a report a hundred times too high is a mistaken unit") == {
+        ("computed", True): Decimal(3),
+        ("reported", False): Decimal(300),
+    }
+    chosen: dict[tuple[str, str], Decimal] = {}
+    for (label, _, counts), amount in cost.evidence.items():
+        chosen[label] = chosen.get(label, Decimal(0)) + (amount if counts else 0)
+    assert chosen.keys() == cost.by_model.keys()
+    assert all(abs(amount - cost.by_model[label]) < Decimal("1e-20") for label, amount in chosen.items())
+    assert sum(cost.quarantined.values()) == 3
+    assert not cost.complete
 
 
 def test_what_is_estimated_is_shown_apart(cost: Cost) -> None:
@@ -395,8 +493,9 @@ def test_what_is_estimated_is_shown_apart(cost: Cost) -> None:
 def test_the_oracle_knows_the_cases_too() -> None:
     """A check of the oracle itself: where it prices every row it comes to the same by hand-made numbers."""
     for name, case in CASES.items():
-        if {"bad_row", "no_unit_price"} & set(case.unpriced):
-            continue
+        told = any({"reported", "logged"} & row.quantities.keys() for row in case.rows)
+        if told or {"bad_row", "no_unit_price"} & set(case.unpriced):
+            continue  # the oracle knows prices alone
         found = Oracle(book_of(case.provider), numbered(case.rows)).cost(0, NOW)
         assert {model: amount for (model, _), amount in found.paid.items() if amount} == {
             model: Fraction(amount) for model, amount in case.paid.items()

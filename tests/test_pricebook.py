@@ -439,6 +439,14 @@ BAD = {
         HEAD + UNIT + pack("expires: 2026-01-01, unit: u"),
         "p.yaml:5:59: providers.k.commitments[0].expires: must come after 2026-01-01T00:00:00Z",
     ),
+    "evidence named twice": (
+        HEAD + "    evidence: {order: [computed, computed]}\n",
+        "p.yaml:4:23: providers.k.evidence.order: names one twice",
+    ),
+    "no computed evidence": (
+        HEAD + "    evidence: {order: [reported, logged]}\n",
+        "p.yaml:4:23: providers.k.evidence.order: must name computed; what has no other evidence would have no cost",
+    ),
     "two fixed costs of one id": (
         "schema: margin-pricing/1\nproviders: {}\nfixed_costs:\n" + 2 * FIXED,
         'p.yaml:5:10: fixed_costs[1].id: the id "a" is used twice; give each its own',

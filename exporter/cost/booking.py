@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
+from exporter.cost.evidence import choose
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import EXACT, Priced, Unpriced, price
+from exporter.cost.pricing import EXACT, Priced, Unpriced
 from exporter.errors import SourceError
 from exporter.money import COST_SCALE
 from exporter.store import schema
@@ -86,7 +87,7 @@ class Rules:
         for (start, key_id), (requests, measures) in segments.items():
             key = self.keys[key_id]
             named = dict(zip(key.measures, measures, strict=True))
-            outcome = price(self.book, key, self.status(key_id), requests, named, start)
+            outcome = choose(self.book, key, self.status(key_id), requests, named, start).outcome
             if isinstance(outcome, Priced):
                 labels = self.labels(key_id)
                 for currency, amount in outcome.amounts:

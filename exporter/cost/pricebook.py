@@ -21,7 +21,7 @@ from exporter import yamldoc
 from exporter.cost.billing import EXACT, grid_of
 from exporter.cost.charges import Charge, Rate, Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
-from exporter.cost.pricefile import BillOn, Entry, Match, Matcher, PriceFile, Provider, UnitPrice
+from exporter.cost.pricefile import BillOn, Entry, Evidence, Match, Matcher, PriceFile, Provider, UnitPrice
 from exporter.cost.pricevalues import Dated, Discount, day_epoch, plain
 from exporter.store.usage import UsageKey
 
@@ -131,6 +131,8 @@ class PriceBook:
         self.text_hash = text_hash
         self.fixed_costs: tuple[FixedCost, ...] = file.fixed_costs
         self.default_bill_on = file.defaults.bill_on
+        self._evidence = {name: one.evidence for name, one in file.providers.items() if one.evidence is not None}
+        self._default_evidence = file.defaults.evidence
         self.providers = {name: _provider(name, provider) for name, provider in file.providers.items()}
         self._boundaries = self._find_boundaries()
         self._alias = {plain(name): name for name in file.providers}
@@ -150,6 +152,10 @@ class PriceBook:
         provider = self.provider_of(key)
         entry = provider.entry_for(key) if provider else None
         return entry.id if entry else OTHER
+
+    def evidence(self, key: UsageKey) -> Evidence:
+        """Which evidence of its cost counts."""
+        return self._evidence.get(self.provider_label(key.provider), self._default_evidence)
 
     def grids(self, key: UsageKey) -> Mapping[str, int]:
         """The quantities by whose own value in each request this usage has to be grouped, and how finely."""

@@ -71,6 +71,31 @@ class Billing(Document):
 BillOn = dict[BilledStatus, Billing]
 
 
+EvidenceKind = Literal["reported", "computed", "logged"]
+
+
+class Evidence(Document):
+    """Which evidence of a row's cost counts, the best first; one that is not in ``order`` is only shown.
+
+    A reported or logged cost needs a currency. A report that is not within ``min_ratio`` and ``max_ratio`` times the
+    computed cost is not believed.
+    """
+
+    order: tuple[EvidenceKind, ...] = ("reported", "computed", "logged")
+    reported_currency: Currency | None = None
+    logged_currency: Currency | None = None
+    min_ratio: DecimalText = Field(default="0.05", le=1, validate_default=True)
+    max_ratio: DecimalText = Field(default="20", ge=1, validate_default=True)
+
+    @model_validator(mode="after")
+    def _check(self) -> Evidence:
+        if len(set(self.order)) < len(self.order):
+            raise_mistakes([(("order",), "names one twice")])
+        if "computed" not in self.order:
+            raise_mistakes([(("order",), "must name computed; what has no other evidence would have no cost")])
+        return self
+
+
 class Entry(Document):
     """The prices of one model, or of several that cost the same. ``id`` is the label ``model``.
 
@@ -91,6 +116,7 @@ class Provider(Document):
     aliases: tuple[str, ...] = ()
     time_zone: ZoneName = "UTC"
     bill_on: BillOn = Field(default_factory=dict)
+    evidence: Evidence | None = None
     discounts: tuple[Discount, ...] = ()
     units: dict[str, tuple[UnitPrice, ...]] = Field(default_factory=dict)
     prices: tuple[Entry, ...] = ()
@@ -137,6 +163,7 @@ class Defaults(Document):
     """What holds for every provider that does not say otherwise."""
 
     bill_on: BillOn = Field(default_factory=dict)
+    evidence: Evidence = Evidence()
 
 
 class PriceFile(Document):

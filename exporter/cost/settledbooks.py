@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from exporter.cost.booking import Booked, BookedRows, cost_of, load_booked, save_booked
-from exporter.cost.pricing import Priced, Terms, price, terms_at
+from exporter.cost.evidence import bypasses, choose
+from exporter.cost.pricing import Priced, Terms, terms_at
 from exporter.cost.settlement import Rates, Settling
 from exporter.store import schema
 from exporter.store.usage import DAY, Revision, UsageTotal, bucket_totals, revisions, usage_keys
@@ -80,11 +81,10 @@ class SettledBooks:
             key, status = rules.keys[key_id], rules.status(key_id)
             terms = terms_at(rules.book, key, status, at)
             rates = segments.get(at, {}).get(key_id)
-            if not isinstance(terms, Terms) or not terms.metered or rates is None:
+            if not isinstance(terms, Terms) or not terms.metered or rates is None or bypasses(rules.book, key):
                 continue
-            outcome = price(
-                rules.book, key, status, requests, dict(zip(key.measures, measures, strict=True)), at, rates
-            )
+            named = dict(zip(key.measures, measures, strict=True))
+            outcome = choose(rules.book, key, status, requests, named, at, rates).outcome
             stored.update((row, held) for row, held in booked.items() if row[:2] == (at, key_id))
             if isinstance(outcome, Priced):
                 for currency, amount in outcome.amounts:

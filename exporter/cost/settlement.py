@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.days import DAY, Cuts
-from exporter.cost.metering import ZERO, Balance, Blend, Meters, State, breakage, metered_rate
+from exporter.cost.evidence import bypasses, meters_of
+from exporter.cost.metering import ZERO, Balance, Blend, State, breakage, metered_rate
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of, terms_at
 from exporter.store.usage import Revision, UsageKey, UsageTotal
@@ -93,7 +94,7 @@ class Settling:
     """The running settlement of one price book. ``status_of`` gives a key's canonical status."""
 
     def __init__(self, book: PriceBook, zone: ZoneInfo, status_of: Callable[[UsageKey], Status]) -> None:
-        self.meters = Meters(book)
+        self.meters = meters_of(book)
         self._book = book
         self._status_of = status_of
         self._cuts = Cuts(zone, book.boundaries())
@@ -172,7 +173,7 @@ class Settling:
             for total in of_bucket:
                 key = keys[total.key_id]
                 terms = terms_at(self._book, key, self._status_of(key), bucket)
-                if not isinstance(terms, Terms) or not terms.metered:
+                if not isinstance(terms, Terms) or not terms.metered or bypasses(self._book, key):
                     continue
                 measures = dict(zip(key.measures, total.measures, strict=True))
                 counts = [(one, count_of(one.quantity, total.requests, measures)) for one in terms.metered]

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from exporter.clock import day_of
 from exporter.config import Settings
+from exporter.cost.pricefile import EvidenceKind
 from exporter.margin.cash import Cash, CashKey
 from exporter.margin.earnings import Earnings, by_account, held_currencies, recognized_by
 from exporter.margin.ledger import Ledger, cut, ledger_source
@@ -74,6 +75,8 @@ class Figures:
     collected_tax: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     off_list: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     estimated: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    evidence: Mapping[tuple[tuple[str, str], EvidenceKind, bool], Decimal] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
 
 
 def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, window: Window) -> Figures:
@@ -150,6 +153,8 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         cost=cost.by_model if cost else None,
         off_list=cost.off_list if cost else {},
         estimated=cost.estimated if cost else {},
+        evidence=cost.evidence if cost else {},
+        quarantined=cost.quarantined if cost else {},
         components=components,
         gross_profit=profit,
         margin_ratio=ratio,

@@ -6,22 +6,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, localcontext
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of
 from exporter.config import Fx
+from exporter.cost.evidence import Chosen, choose, meters_of
 from exporter.cost.metering import metered_rate
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import EXACT, Amounts, MeterRate, Pending, Priced, Terms, Unpriced, price, terms_at
+from exporter.cost.pricefile import EvidenceKind
+from exporter.cost.pricing import EXACT, Amounts, MeterRate, Pending, Priced, Terms, Unpriced, terms_at
 from exporter.cost.settlement import Settled, Settling
 from exporter.margin.remembered import Part
 from exporter.store.usage import UsageKey, UsageTotal
 from exporter.usagelog import Status
 
+K = TypeVar("K")
 Outcome = Priced | Unpriced | Pending
-ANY = ZoneInfo("UTC")
-"""Nominal prices know no days."""
 
 
 class Pricing:
@@ -52,19 +54,19 @@ class Pricing:
             found = self._labels[key] = (self.book.provider_label(key.provider), self.book.model_label(key))
         return found
 
-    def __call__(
-        self, key: UsageKey, total: UsageTotal, rates: Sequence[MeterRate | Unpriced] | None = None
-    ) -> Outcome:
-        """Price one total. ``rates`` are those of its metered terms; without them these cost their nominal price, as
-        if nothing had been used before: enough for comparing totals, not for adding them up."""
-        status = self.status(key)
-        if rates is None:
-            terms = terms_at(self.book, key, status, total.start)
-            if isinstance(terms, Terms) and terms.metered:
-                meters = self.settling(ANY).meters
-                rates = [meters.nominal(metered, total.start) for metered in terms.metered]
+    def __call__(self, key: UsageKey, total: UsageTotal) -> Outcome:
+        """Price one total alone. What is metered costs its nominal price, as if nothing had been used before: enough
+        for comparing totals, not for adding them up."""
+        terms = terms_at(self.book, key, self.status(key), total.start)
+        rates = None
+        if isinstance(terms, Terms):
+            rates = [meters_of(self.book).nominal(metered, total.start) for metered in terms.metered]
+        return self.choose(key, total, rates).outcome
+
+    def choose(self, key: UsageKey, total: UsageTotal, rates: Sequence[MeterRate | Unpriced] | None) -> Chosen:
+        """The cost of one total by the best evidence; ``rates`` are those of its metered terms."""
         measures = dict(zip(key.measures, total.measures, strict=True))
-        return price(self.book, key, status, total.requests, measures, total.start, rates)
+        return choose(self.book, key, self.status(key), total.requests, measures, total.start, rates)
 
     def rates(self, key: UsageKey, total: UsageTotal, part: Part, settled: Settled) -> Sequence[MeterRate | Unpriced]:
         """What the metered terms of ``total`` cost in ``part``; none where it has none."""
@@ -93,14 +95,17 @@ class Cost:
 
     ``missing_fx`` are the price currencies without a rate on a day that needs one; the models they touch,
     ``without_rate``, are left out of ``by_model`` whole, never in part. ``off_list`` is what the list price is above
-    what is paid, ``estimated`` the part of the cost that is by a fallback's price. ``by_key`` is of one part alone: the
-    cost of each of its keys that has one.
+    what is paid, ``estimated`` the part of the cost that is by a fallback's price. ``evidence`` is by model, kind of
+    evidence, and whether it was chosen; ``quarantined`` are requests whose reported cost was not believed, by provider.
+    ``by_key`` is of one part alone: the cost of each of its keys that has one.
     """
 
     by_model: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     off_list: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     estimated: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    evidence: dict[tuple[tuple[str, str], EvidenceKind, bool], Decimal] = field(default_factory=dict)
     unpriced: dict[tuple[str, str], int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
     priced_requests: int = 0
     billable_requests: int = 0
     missing_fx: set[str] = field(default_factory=set)
@@ -109,13 +114,12 @@ class Cost:
 
     def add(self, other: Cost) -> None:
         """Add the cost of further usage, exactly; without ``by_key``."""
-        for into, amounts in (
-            (self.by_model, other.by_model),
-            (self.off_list, other.off_list),
-            (self.estimated, other.estimated),
-        ):
-            for label, amount in amounts.items():
-                into[label] = into.get(label, Decimal(0)) + amount
+        _sum(self.by_model, other.by_model)
+        _sum(self.off_list, other.off_list)
+        _sum(self.estimated, other.estimated)
+        _sum(self.evidence, other.evidence)
+        for provider, requests in other.quarantined.items():
+            self.quarantined[provider] = self.quarantined.get(provider, 0) + requests
         for reason, requests in other.unpriced.items():
             self.unpriced[reason] = self.unpriced.get(reason, 0) + requests
         self.priced_requests += other.priced_requests
@@ -134,7 +138,16 @@ class Cost:
 
     @property
     def complete(self) -> bool:
-        return not self.unpriced and not self.missing_fx
+        return not self.unpriced and not self.quarantined and not self.missing_fx
+
+
+def _sum(into: dict[K, Decimal], amounts: Mapping[K, Decimal]) -> None:
+    for label, amount in amounts.items():
+        _add(into, label, amount)
+
+
+def _add(into: dict[K, Decimal], label: K, amount: Decimal) -> None:
+    into[label] = into.get(label, Decimal(0)) + amount
 
 
 def cost_of(
@@ -153,6 +166,7 @@ def cost_of(
     for label in cost.without_rate:
         for amounts in (cost.by_model, cost.off_list, cost.estimated):
             amounts.pop(label, None)
+    cost.evidence = {of: amount for of, amount in cost.evidence.items() if of[0] not in cost.without_rate}
     return cost
 
 
@@ -167,11 +181,17 @@ def _price(
     day = day_of(part.start, zone)
     for total in part.totals:
         key = keys[total.key_id]
-        outcome = pricing(key, total, pricing.rates(key, total, part, settled))
+        chosen = pricing.choose(key, total, pricing.rates(key, total, part, settled))
+        outcome = chosen.outcome
         if isinstance(outcome, Pending):
             continue
         cost.billable_requests += total.requests
         label = pricing.labels(key)
+        if chosen.quarantined:
+            cost.quarantined[label[0]] = cost.quarantined.get(label[0], 0) + total.requests
+        for kind, amounts in chosen.amounts.items():
+            if kind != chosen.kind and all(fx.rate(currency, day) is not None for currency, _ in amounts):
+                _add(cost.evidence, (label, kind, False), _joined(amounts, fx, day))
         if isinstance(outcome, Unpriced):
             reason = (label[0], outcome.reason)
             cost.unpriced[reason] = cost.unpriced.get(reason, 0) + total.requests
@@ -184,13 +204,14 @@ def _price(
         if label in cost.without_rate:
             continue
         amount = _joined(outcome.amounts, fx, day)
-        cost.by_model[label] = cost.by_model.get(label, Decimal(0)) + amount
-        cost.by_key[total.key_id] = cost.by_key.get(total.key_id, Decimal(0)) + amount
+        assert chosen.kind is not None  # what has a cost has it from somewhere
+        _add(cost.evidence, (label, chosen.kind, True), amount)
+        _add(cost.by_model, label, amount)
+        _add(cost.by_key, total.key_id, amount)
         if outcome.list_amounts is not None:
-            off = _joined(outcome.list_amounts, fx, day) - amount
-            cost.off_list[label] = cost.off_list.get(label, Decimal(0)) + off
+            _add(cost.off_list, label, _joined(outcome.list_amounts, fx, day) - amount)
         if outcome.estimated:
-            cost.estimated[label] = cost.estimated.get(label, Decimal(0)) + amount
+            _add(cost.estimated, label, amount)
     return cost
 
 

@@ -25,6 +25,14 @@ gauge margin_cost_estimated_amount{provider,model,window,currency}
     Part of margin_cost_amount in the window that is by entries of the price book marked as estimated, major units of
     the reporting currency. @usage
 
+gauge margin_usage_cost_evidence_amount{provider,evidence,chosen,window,currency}
+    Cost of usage in the window by evidence (reported by the provider, computed from the price book, logged by the
+    usage log's writer), major units of the reporting currency. Chosen true sums to margin_cost_amount; false shows what
+    else is known of the same usage. @usage
+
+gauge margin_usage_quarantined_requests{provider,window}
+    Usage requests in the window whose reported cost is too far from the computed one to be believed. @usage
+
 gauge margin_pack_balance_units{provider,pack,unit}
     Units left of a prepaid pack that has not expired. @usage
 

@@ -40,6 +40,14 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
         yield _decimal("margin_cost_list_amount", (provider, model, window, currency), listed)
     for (provider, model), amount in figures.estimated.items():
         yield _decimal("margin_cost_estimated_amount", (provider, model, window, currency), amount)
+    evidence: dict[tuple[str, str, str], Decimal] = {}
+    for ((provider, _), kind, chosen), amount in figures.evidence.items():
+        said: tuple[str, str, str] = (provider, kind, str(chosen).lower())
+        evidence[said] = evidence.get(said, Decimal(0)) + amount
+    for said, amount in evidence.items():
+        yield _decimal("margin_usage_cost_evidence_amount", (*said, window, currency), amount)
+    for provider, requests in figures.quarantined.items():
+        yield Sample("margin_usage_quarantined_requests", (provider, window), float(requests))
     for component, amount in figures.components.items():
         yield _decimal("margin_cost_component_amount", (component, window, currency), amount)
     for basis, amount in figures.revenue.items():
