@@ -128,6 +128,7 @@ def test_until_then_it_is_not_grouped_and_says_so(monkeypatch: pytest.MonkeyPatc
         assert found.unpriced == {("p", "not_grouped"): 3}
         assert not found.complete
         monkeypatch.setattr("exporter.cost.tick.work", lambda tick, seconds: True)
+        monkeypatch.setattr("exporter.cost.tick.Tick.sweep", lambda tick, begin: None)
         world.poll()
         assert reads(world)
         assert world.cost(OLD - DAY, NOW + 1).unpriced == {("p", "not_grouped"): 2}
