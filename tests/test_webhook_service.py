@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 import time
 import urllib.request
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import pytest
 from monitoring import eventually
+from webserver import certificate
 
 from exporter.clock import SystemClock
 from exporter.demo.facts import Event, Transaction
 from exporter.demo.scenario import history
 from exporter.demo.server import running
-from exporter.demo.webhooks import Endpoint, delivering
+from exporter.demo.webhooks import Endpoint, delivering, signature
 from exporter.demo.world import DEMO_KEY, World
 from exporter.errors import ConfigError
 from exporter.serve.configuration import Configuration
@@ -205,18 +207,51 @@ def test_without_a_secret_there_is_no_listener(tmp_path: Path) -> None:
         pass
 
 
-def test_a_password_would_shut_stripe_out(tmp_path: Path) -> None:
-    (tmp_path / "pricing.yaml").write_text("schema: margin-pricing/1\nproviders: {}\n")
-    (tmp_path / "web.yml").write_text(
-        "basic_auth_users:\n  stripe: $2y$10$3qFVLnkWWtGMNEWGtHVHtOSq9Rr2bQzMhGwVyJmLWSg1u1c0y4VyS\n"
-    )
+BCRYPT = "$2y$10$3qFVLnkWWtGMNEWGtHVHtOSq9Rr2bQzMhGwVyJmLWSg1u1c0y4VyS"
+
+
+def listener(folder: Path, web_config: str) -> Service:
+    """A service, not started, whose webhook listener has this configuration file."""
+    (folder / "pricing.yaml").write_text("schema: margin-pricing/1\nproviders: {}\n")
+    (folder / "web.yml").write_text(web_config)
     environment = {
         "STRIPE_API_KEY": "rk_test_1",
         "STRIPE_WEBHOOK_SECRET": SECRET,
-        "STATE_DATABASE_URL": f"sqlite:///{tmp_path}/state.db",
-        "USAGE_DATABASE_URL": f"sqlite:///{tmp_path}/usage.db",
+        "STATE_DATABASE_URL": f"sqlite:///{folder}/state.db",
+        "USAGE_DATABASE_URL": f"sqlite:///{folder}/usage.db",
     }
-    configuration = Configuration(None, tmp_path / "pricing.yaml", environment, SystemClock())
-    web = WebOptions(["127.0.0.1:0"], None, False, ["127.0.0.1:0"], tmp_path / "web.yml")
-    with pytest.raises(ConfigError, match="Stripe knows no password"):
-        Service(configuration, web)
+    configuration = Configuration(None, folder / "pricing.yaml", environment, SystemClock())
+    return Service(configuration, WebOptions(["127.0.0.1:0"], None, False, ["127.0.0.1:0"], folder / "web.yml"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (f"basic_auth_users:\n  stripe: {BCRYPT}\n", "Stripe knows no password"),
+        ("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: cert.pem\n", "Stripe shows no certificate"),
+    ],
+)
+def test_what_would_shut_stripe_out_is_refused(tmp_path: Path, more: str, said: str) -> None:
+    pair = certificate(tmp_path, "hooks")
+    tls = f"tls_server_config:\n  cert_file: {pair.cert}\n  key_file: {pair.key}\n"
+    with pytest.raises(ConfigError, match=said):
+        listener(tmp_path, tls + more.replace("cert.pem", str(pair.cert)))
+
+
+def test_the_listener_speaks_tls_by_a_file_of_its_own(tmp_path: Path) -> None:
+    authority = certificate(tmp_path, "authority")
+    pair = certificate(tmp_path, "hooks", authority)
+    service = listener(tmp_path, f"tls_server_config:\n  cert_file: {pair.cert}\n  key_file: {pair.key}\n")
+    assert service.webhooks is not None
+    service.webhooks.start()
+    try:
+        (url,) = service.webhooks.urls
+        assert url.startswith("https://")
+        body = json.dumps({"id": "evt_1", "type": "account.updated", "livemode": False}).encode()
+        headers = {"Stripe-Signature": signature(body, SECRET, time.time())}
+        request = urllib.request.Request(url.rstrip("/") + PATH, body, headers)
+        context = ssl.create_default_context(cafile=str(authority.cert))
+        with urllib.request.urlopen(request, timeout=5, context=context) as answer:
+            assert answer.status == 200
+    finally:
+        service.stop()

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -120,8 +121,12 @@ def webhook_server(exporter: Exporter, web: WebOptions, clock: Clock) -> Server:
             "secret (whsec_…) of the endpoint at Stripe"
         )
     web_config = WebConfig(web.webhook_config_file) if web.webhook_config_file else None
-    if web_config is not None and web_config.settings().users:
-        raise ConfigError(f"{web.webhook_config_file}: Stripe knows no password; leave basic_auth_users out")
+    if web_config is not None:
+        settings = web_config.settings()
+        if settings.users:
+            raise ConfigError(f"{web.webhook_config_file}: Stripe knows no password; leave basic_auth_users out")
+        if settings.context is not None and settings.context.verify_mode == ssl.CERT_REQUIRED:
+            raise ConfigError(f"{web.webhook_config_file}: Stripe shows no certificate; leave client_auth_type out")
     deliveries = exporter.deliveries
     app = WebhookApp(secrets, deliveries.hear, deliveries.count, clock)
     return Server(app, web.webhook_addresses, web_config, WEBHOOK_LIMITS, name="webhooks")
