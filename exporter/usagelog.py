@@ -79,6 +79,14 @@ class Columns(Document):
     logged_cost: str | None = Field(default=None, min_length=1)
 
 
+class UsersSettings(Document):
+    """A query that says of each user whose customer he is, and when he was last seen."""
+
+    query: SelectText
+    url: DatabaseAddress | None = None
+    poll_interval: Duration = Field(default=900, ge=1, le=86400)
+
+
 PRISMA_TABLE: Final = "ApiUsageLog"
 PRISMA_COLUMNS: Final = Columns(
     id="id",
@@ -126,6 +134,7 @@ class UsageSettings(Document):
     columns: Columns = Field(default_factory=_columns)
     quantities: dict[str, str] = Field(default_factory=_quantities)
     attributes: dict[str, str] = Field(default_factory=dict)
+    users: UsersSettings | None = None
     status_map: dict[MappedStatus, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
@@ -183,6 +192,9 @@ class UsageSettings(Document):
                 if key in self.model_fields_set:
                     said = "schema" if key == "schema_name" else key
                     mistakes.append(((said,), "is given beside query; give the one or the other"))
+        if self.users is not None and self.columns.customer is None and self.columns.user is None:
+            text = "the log names no customer and no user; map columns.customer or columns.user"
+            mistakes.append((("users",), text))
         if self.duplicates == "last" and self.columns.updated_at is None:
             text = "last needs columns.updated_at: it says which of two rows with one id and time is the newer"
             mistakes.append((("duplicates",), text))

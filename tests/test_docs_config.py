@@ -28,6 +28,7 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("configuration.md", "Top", config.MarginFile),
     ("configuration.md", "accounts", config.AccountSettings),
     ("configuration.md", "usage", usagelog.UsageSettings),
+    ("configuration.md", "usage.users", usagelog.UsersSettings),
     ("configuration.md", "usage.columns", usagelog.Columns),
     ("configuration.md", "customers", config.CustomerSettings),
     ("configuration.md", "products", config.ProductSettings),
@@ -173,7 +174,7 @@ def test_the_whole_example_has_every_key(tmp_path: Path) -> None:
         "page_size",
         "expand_source",
     }
-    rare |= {"day_factor", "week_factor", "query", "preset", "duplicates"}
+    rare |= {"day_factor", "week_factor", "query", "preset", "duplicates", "users"}
     (example,) = blocks("configuration.md", "yaml")
     models = {model for page, _, model in SECTIONS if page == "configuration.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}

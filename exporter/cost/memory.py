@@ -39,6 +39,10 @@ class Memory:
     """The day of history that the slow re-check reads next."""
     updated_since: int | None = None
     """Rows with a later ``updated_at`` may have changed since they were read."""
+    users_at: int | None = None
+    """When the users were last read."""
+    users_seen: int | None = None
+    """The same, where they told when they were last seen."""
     counted_at: int | None = None
     """When the rows of all days were last counted."""
     mapping: str | None = None

@@ -63,6 +63,8 @@ class UsageSource:
         self.polls = 0
         self.swept = 0
         """Requests of re-checked history beyond what the polls so far may spend on it."""
+        self.users_error: str | None = None
+        """Why the users could not be read."""
         self.reading_seconds = 0.0
         """How long the last steady read took."""
         self.epoch = store.epoch
@@ -166,4 +168,4 @@ class UsageSource:
 
     def _note(self) -> str | None:
         """What the operator should know although all is well."""
-        return self.table.advice if self.table is not None else None
+        return self.users_error or (self.table.advice if self.table is not None else None)

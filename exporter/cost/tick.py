@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from exporter.clock import bucket_of
+from exporter.cost import users
 from exporter.cost.adoption import adopt
 from exporter.cost.backlog import begin, work
 from exporter.cost.booking import Rules
@@ -27,7 +28,7 @@ from exporter.cost.days import DAY, Cuts
 from exporter.cost.history import Reading, Replaced, spans
 from exporter.cost.memory import Memory, UserHash
 from exporter.cost.retention import retain
-from exporter.cost.rollup import Groups, Rollup
+from exporter.cost.rollup import Groups, Rollup, Total
 from exporter.cost.timecolumn import utc_day
 from exporter.cost.usagetable import describe
 from exporter.errors import LeaseLost
@@ -98,6 +99,7 @@ class Tick:
         if table.time is None:
             return self.empty()
         self.rollup = Rollup(table, table.time, self.cuts, self.groups)
+        users.refresh(self)
         begin(self)
         if not self.complete:
             if not work(self, None):
@@ -286,7 +288,8 @@ class Tick:
                 stretches[-1] = (stretches[-1][0], end)
             else:
                 stretches.append((start, end))
-        customers, users = {}, set()
+        customers: dict[tuple[int, str, int], Total] = {}
+        active: set[tuple[int, int]] = set()
         cuts = Cuts(self.cuts.zone, (*self.cuts.instants, split)) if split is not None else self.cuts
         rollup = Rollup(self.table, self.rollup.time, cuts, self.groups)
         raw = {key.status for key in (*self.groups.keys, *list(self.history.keys.values()))}
@@ -296,10 +299,12 @@ class Tick:
             if self.table.customer is not None:
                 customers.update(rollup.customers(usage, start, end))
             if self.table.user is not None:
-                users |= rollup.users(usage, start, end, succeeded, self.hashed)
+                active |= rollup.users(usage, start, end, succeeded, self.hashed)
+        if self.settings.users is not None:
+            customers = users.label(self, customers)
         reading.days = stretches
         reading.customers = customers if self.table.customer is not None else None
-        reading.users = users if self.table.user is not None else None
+        reading.users = active if self.table.user is not None else None
         return reading
 
     def apply(self, connection: Connection, reading: Reading, known: int) -> Replaced:

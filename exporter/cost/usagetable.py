@@ -154,6 +154,8 @@ class _Description:
         if len(measures) > MAX_MEASURES:
             self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
         customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
+        if settings.users is not None and columns.customer is None:
+            customer = user
         id_ = self.find(columns.id, "columns.id")
         time = self.time(columns.time, "columns.time", settings.time_format)
         updated_at = columns.updated_at if self.find(columns.updated_at, "columns.updated_at") else None
@@ -196,6 +198,8 @@ class _Description:
         ]
         if self.settings.query is not None:
             said.append(self.settings.query)
+        if self.settings.users is not None:
+            said.append("users")
         if self.settings.duplicates != "count":
             said.append(self.settings.duplicates)
         return sha256(json.dumps(said).encode()).hexdigest()[:16]

@@ -211,6 +211,7 @@ def read_ledger(
     segments = memory.segments(connection, revised, first, end)
     keys = memory.keys(connection)
     groups = memory.groups.read(connection, revised, segments, keys, start)
+    seen = memory.seen(connection, windows)
     return Ledger(
         sources=sources,
         as_of=as_of,
@@ -220,7 +221,7 @@ def read_ledger(
         keys=keys,
         segments=segments,
         buckets=memory.buckets(connection, revised, edges),
-        active=memory.active(connection, revised, days),
+        active=memory.active(connection, revised, days) if seen is None else seen,
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
         settled=NOTHING if pricing is None else _settle(connection, pricing, keys, zone, first, end),
         groups=groups,

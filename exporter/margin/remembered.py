@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from exporter.margin.cash import Cashbook
 from exporter.margin.grouping import GroupMemory
 from exporter.margin.recognized import RecognizedMemory
+from exporter.margin.windows import Window
 from exporter.store.flows import revisions
 from exporter.store.ledger import ledger_totals, row_counts
 from exporter.store.subscriptions import MrrTotal, mrr_totals, subscription_counts
@@ -30,8 +31,11 @@ from exporter.store.usage import (
     segment_totals,
     usage_keys,
 )
+from exporter.store.users import Seen, seen_stamp, users_seen
 
 FOREVER = 2**62
+ENDED = frozenset({"yesterday", "prev_month"})
+"""Windows that have ended: who was last seen after them may have been there or not."""
 
 T = TypeVar("T")
 
@@ -110,6 +114,7 @@ class Remembered:
         self._buckets = _Days(bucket_totals, buckets=True)
         self._keys: dict[int, UsageKey] = {}
         self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
+        self._seen: dict[tuple[int, int], tuple[Seen, int]] = {}
         self.health = Kept()
         self._mrr: tuple[Mapping[str, int], tuple[Sequence[MrrTotal], Mapping[tuple[str, str], int]]] | None = None
         self.recognized = RecognizedMemory()
@@ -134,6 +139,27 @@ class Remembered:
     ) -> Sequence[Part]:
         """Buckets of the whole UTC days around ``spans``."""
         return self._buckets.parts(connection, revisions, {day for span in spans for day in _days(*span)})
+
+    def seen(self, connection: Connection, windows: Iterable[Window]) -> dict[str, int] | None:
+        """Distinct users by window, by when they were last seen; None where no log's users tell that.
+
+        Who was seen later too is missing in a window that has ended, so only those that go on are answered.
+        """
+        stamp = seen_stamp(connection)
+        if stamp is None:
+            return None
+        found: dict[tuple[int, int], tuple[Seen, int]] = {}
+        names: dict[str, int] = {}
+        for window in windows:
+            if window.name in ENDED or window.end < stamp[0]:
+                continue
+            span = (window.start, window.end)
+            known = self._seen.get(span)
+            if known is None or known[0] != stamp:
+                known = (stamp, users_seen(connection, *span))
+            found[span], names[window.name] = known, known[1]
+        self._seen = found
+        return names
 
     def active(
         self, connection: Connection, revisions: Mapping[int, Revision], spans: Mapping[str, tuple[int, int]]

@@ -58,5 +58,5 @@ gauge margin_usage_requests_pending{provider}
 
 gauge margin_active_users{window}
     Distinct users with a succeeded usage row in the window, by business days: a rolling window counts each day it
-    touches whole. @usage
+    touches whole. Where the users query gives it, by when they were last seen: then of windows that go on only. @usage
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from exporter.clock import SystemClock
@@ -13,12 +14,15 @@ from exporter.cost.inspection import inspect_log
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.usagedb import UsageDatabase
 from exporter.cost.usagetable import MappingError, describe
+from exporter.cost.users import read_users, where
 from exporter.errors import MarginError, SourceError
 from exporter.revenue.activity import REPORT
 from exporter.revenue.client import StripeReader
 from exporter.serve.configuration import load
+from exporter.store.users import User
 
 OPTIONAL = "optional"
+USERS = 1_000
 
 STRIPE_READS: tuple[tuple[str, Mapping[str, object], str], ...] = (
     ("/v1/balance_transactions", {"limit": 1}, "cash ledger"),
@@ -102,6 +106,15 @@ def _usage(usage: UsageSettings, book: PriceBook) -> Iterator[tuple[str, str]]:
             return
         for level, text in inspect_log(connection, usage, table, int(SystemClock().now())):
             yield level, f"{name}: {text}"
+    if usage.users is not None:
+        settings = where(usage, usage.users)
+        with UsageDatabase(settings).reading() as connection:
+            known = list(islice(read_users(connection, settings, usage.users, int(SystemClock().now())), USERS))
+        has = [field for field in User._fields if any(getattr(user, field) is not None for _, user in known)]
+        yield (
+            "ok" if has else "warn",
+            f"{name}: users: {len(known)} looked at, with {', '.join(has) or 'nothing known'}",
+        )
     mapped = {measure.name for measure in table.measures}
     missing = sorted(book.quantities() - mapped)
     if missing:

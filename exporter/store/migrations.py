@@ -16,6 +16,7 @@ from exporter.store import (  # noqa: F401  # so that create_all knows the table
     schema_listing,
     schema_movements,
     schema_reconciliation,
+    schema_users,
     schema_webhooks,
 )
 from exporter.store.attribution import rebuild
