@@ -59,14 +59,17 @@ def running() -> Iterator[Server]:
     user = getpass.getuser()
     process: subprocess.Popen[bytes] | None = None
     try:
-        data = folder / "data"
+        data, temporary = folder / "data", folder / "tmp"
+        temporary.mkdir()  # two servers would take each other's temporary tables away
+        environment = {**os.environ, "TMPDIR": str(temporary)}
         made = subprocess.run(
             [
-                install, "--no-defaults", f"--datadir={data}", f"--user={user}", "--skip-test-db",
-                "--auth-root-authentication-method=normal",
+                install, "--no-defaults", f"--datadir={data}", f"--user={user}", f"--tmpdir={temporary}",
+                "--skip-test-db", "--auth-root-authentication-method=normal",
             ],
             capture_output=True,
             check=False,
+            env=environment,
         )  # fmt: skip
         if made.returncode != 0:
             raise RuntimeError(f"mariadb-install-db failed: {made.stderr.decode(errors='replace')[-2000:]}")
@@ -81,6 +84,7 @@ def running() -> Iterator[Server]:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
+                env=environment,
             )  # fmt: skip
         _wait(folder, socket, process)
         yield Server(socket)
