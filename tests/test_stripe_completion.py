@@ -302,6 +302,26 @@ def test_a_missing_permission_costs_only_what_it_is_about(stripe: Account, permi
     assert stripe.mrr() == 1600 + 1600 + 22_500
 
 
+def test_a_coupon_changed_while_nobody_had_it_is_read_anew(stripe: Account) -> None:
+    first = subscribe(stripe, 1, currency="eur", discounts=(given("FIVER"),))
+    source = stripe.source()
+    source.poll_subscriptions()
+    assert stripe.mrr() == 1350
+    stripe.world.change(replace(first, status="canceled"))
+    announce(stripe, "customer.subscription.deleted", first)
+    stripe.clock.advance(900)
+    source.poll_subscriptions()
+    changed = Coupon("FIVER", BORN, "Fiver", "forever", amount_off=500, currency="usd", options=(("eur", 800),))
+    stripe.world.change(changed)
+    announce(stripe, "coupon.updated", changed)
+    stripe.clock.advance(900)
+    source.poll_subscriptions()
+    announce(stripe, "customer.subscription.created", subscribe(stripe, 2, currency="eur", discounts=(given("FIVER"),)))
+    stripe.clock.advance(900)
+    source.poll_subscriptions()
+    assert stripe.mrr() == 1000
+
+
 def test_what_a_former_version_stored_is_read_again(stripe: Account) -> None:
     subscribe(stripe, 1, discounts=(given("LOYAL"),))
     source = stripe.source()

@@ -36,6 +36,7 @@ from exporter.store.subscriptions import (
     subscriptions_naming,
     subscriptions_of_customers,
 )
+from exporter.store.terms import forget_terms
 
 log = logging.getLogger("exporter.revenue")
 
@@ -191,6 +192,7 @@ class SubscriptionChanges:
         mended = list(self._mended(listing, others, named.terms)) if others else []
 
         def write(connection: Connection) -> None:
+            forget_terms(connection, account.name, named.terms)
             listing.store(connection, [*(row for row in rows if row is not None), *mended])
             remove_subscriptions(connection, account.name, gone, listing.now)
             forget_doubts(connection, account.name, ids)

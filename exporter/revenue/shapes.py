@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from exporter.revenue.pages import Page, Reference, id_of
+from exporter.store.subscriptions import OVER
 
 
 class Recurring(msgspec.Struct, omit_defaults=True):
@@ -210,7 +211,7 @@ def stored(subscription: Subscription, items: list[Item]) -> Stored:
         item.price.product = id_of(item.price.product)
         if item.current_trial is not None:
             item.current_trial.trial_offer = id_of(item.current_trial.trial_offer)
-    customer = subscription.customer
+    customer = subscription.customer if subscription.status not in OVER else None
     return Stored(
         status=subscription.status,
         items=items,

@@ -23,16 +23,13 @@ from exporter.revenue.mrr_invoiced import with_invoices
 from exporter.revenue.pages import Page
 from exporter.revenue.slices import Chunk
 from exporter.revenue.terms import Refused, Terms, price_key
-from exporter.store.subscriptions import ItemMrr, Subscription, save_subscriptions
+from exporter.store.subscriptions import OVER, ItemMrr, Subscription, save_subscriptions
 
 log = logging.getLogger("exporter.revenue")
 
 ENDPOINT = "/v1/subscriptions"
 ITEMS = "/v1/subscription_items"
 CUSTOMERS = "/v1/customers/{id}"
-
-OVER = frozenset({"canceled", "incomplete_expired"})
-"""Statuses that a subscription never leaves, without MRR: what it once cost is not asked for."""
 
 Row = tuple[Subscription, Sequence[ItemMrr]]
 
@@ -122,6 +119,7 @@ class SubscriptionListing:
         ]
         self.terms.prepare(key for _, stored in kept for key in _needs(stored))
         for subscription, stored in kept:
+            # What one that is over has once cost is not asked for.
             if stored.status not in OVER:
                 self._complete(subscription.id, _customer_id(subscription), stored)
         return [

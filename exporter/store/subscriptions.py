@@ -15,6 +15,9 @@ from exporter.store import schema
 from exporter.store.movements import customers_of, moving
 from exporter.store.trials import forget_trials, save_trials
 
+OVER = frozenset({"canceled", "incomplete_expired"})
+"""Statuses that a subscription never leaves, without MRR."""
+
 
 class Subscription(NamedTuple):
     """One subscription. ``object`` is the JSON that ``revenue.mrr`` reads; no name, no e-mail."""
@@ -158,20 +161,20 @@ def subscriptions_of_customers(connection: Connection, account: str, customers: 
         query = select(table.c.id).where(
             table.c.account == account,
             table.c.customer_id.in_(some),
-            table.c.status.not_in(("canceled", "incomplete_expired")),
+            table.c.status.not_in(OVER),
         )
         found.update(connection.execute(query).scalars())
     return found
 
 
 def subscriptions_naming(connection: Connection, account: str, ids: Iterable[str]) -> list[Subscription]:
-    """Subscriptions in whose object one of these ids (of prices, of coupons) stands. Looks at all of them."""
+    """Subscriptions, not over, in whose object one of these ids (of prices, coupons) stands. Looks at all of them."""
     table = schema.subscription
     columns = [table.c[name] for name in Subscription._fields]
     found: dict[str, Subscription] = {}
     for some in _batches(sorted(ids), 50):
         named = or_(*(table.c.object.contains(f'"{id_}"', autoescape=True) for id_ in some))
-        query = select(*columns).where(table.c.account == account, named)
+        query = select(*columns).where(table.c.account == account, table.c.status.not_in(OVER), named)
         found.update((row.id, Subscription(*row)) for row in connection.execute(query))
     return [found[id_] for id_ in sorted(found)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, or_, select
 
 from exporter.store.database import upsert
 from exporter.store.schema_listing import stripe_term
@@ -28,6 +28,13 @@ def load_terms(connection: Connection, account: str, keys: Iterable[str]) -> dic
         )
         found.update((key, Term(object_, read_at)) for key, object_, read_at in connection.execute(query))
     return found
+
+
+def forget_terms(connection: Connection, account: str, ids: Iterable[str]) -> None:
+    """These prices and coupons have changed: whoever needs one asks for it again."""
+    for id_ in ids:
+        named = or_(stripe_term.c.key == id_, stripe_term.c.key.startswith(f"{id_}:", autoescape=True))
+        connection.execute(delete(stripe_term).where(stripe_term.c.account == account, named))
 
 
 def save_terms(connection: Connection, account: str, terms: Mapping[str, Term]) -> None:
