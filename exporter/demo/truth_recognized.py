@@ -16,9 +16,9 @@ from exporter.demo.facts import Charge, Dispute, Refund, Subscription, Transacti
 from exporter.demo.invoicing import CreditNote, Invoice
 
 
-@dataclass(frozen=True)
+@dataclass
 class Books:
-    """All that revenue rests on."""
+    """All that revenue rests on. What follows for each line is worked out once."""
 
     invoices: Sequence[Invoice] = ()
     notes: Sequence[CreditNote] = ()
@@ -27,6 +27,22 @@ class Books:
     disputes: Sequence[Dispute] = ()
     transactions: Sequence[Transaction] = ()
     subscriptions: Sequence[Subscription] = ()
+    _lines: list[_Line] | None = None
+
+    def lines(self) -> list[_Line]:
+        """Each line that counts, with what is taken from it."""
+        if self._lines is None:
+            self._lines = list(_lines(self))
+        return self._lines
+
+
+class _Line(NamedTuple):
+    invoice: Invoice
+    price: str
+    worth: int
+    start: int
+    end: int
+    taken: list[tuple[int, Fraction]]
 
 
 class Earned(NamedTuple):
@@ -60,6 +76,14 @@ class _Left:
 
 def recognized(books: Books, start: int, end: int) -> Iterator[Earned]:
     """All that is earned in ``start ≤ t < end``, negative where it is taken back."""
+    for line in books.lines():
+        if line.end > start or (line.taken and max(line.taken)[0] >= start):
+            amount = _of_line(Fraction(line.worth), line.taken, line.start, line.end, start, end)
+            yield Earned(line.invoice.currency, line.invoice.at, line.price, line.invoice.customer, amount)
+    yield from _without_invoice(books, start, end)
+
+
+def _lines(books: Books) -> Iterator[_Line]:
     incomplete = {s.id for s in books.subscriptions if s.status in ("incomplete", "incomplete_expired")}
     rows = {row.id: row for row in books.transactions}
     by_intent: dict[str, list[Refund | Dispute]] = {}
@@ -69,19 +93,14 @@ def recognized(books: Books, start: int, end: int) -> Iterator[Earned]:
     noted: dict[str, list[CreditNote]] = {}
     for note in books.notes:
         noted.setdefault(note.invoice, []).append(note)
-    asked = set()
     for invoice in books.invoices:
-        if invoice.payment_intent is not None:
-            asked.add(invoice.payment_intent)
         never = invoice.reason == "subscription_create" and invoice.subscription in incomplete
         if not invoice.finalized or (never and invoice.status != "paid"):
             continue
         backs = by_intent.get(invoice.payment_intent or "", [])
         left = _what_is_left(invoice, noted.get(invoice.id, []), backs, rows)
         for line in invoice.lines:
-            amount = _of_line(Fraction(line.net), left.history.get(line.id, []), line.start, line.end, start, end)
-            yield Earned(invoice.currency, invoice.at, line.price, invoice.customer, amount)
-    yield from _without_invoice(books, asked, start, end)
+            yield _Line(invoice, line.price, line.net, line.start, line.end, left.history.get(line.id, []))
 
 
 def _what_is_left(
@@ -139,8 +158,9 @@ def _of_line(
     return total
 
 
-def _without_invoice(books: Books, asked: set[str], start: int, end: int) -> Iterator[Earned]:
+def _without_invoice(books: Books, start: int, end: int) -> Iterator[Earned]:
     """Payments that no invoice asked for, when they are made, and when they go back."""
+    asked = {invoice.payment_intent for invoice in books.invoices}
     own = {charge.id: charge for charge in books.charges if charge.payment_intent not in asked}
     whose = {charge.id: charge for charge in own.values()}
     every: list[Refund | Dispute] = [*books.refunds, *books.disputes]

@@ -96,11 +96,16 @@ class RecognizedMemory:
         return self._unlinked[1]
 
 
+DAYS_AT_ONCE = 8
+"""Days that one statement reads: bounds what is in memory at once."""
+
+
 def _runs(keys: Sequence[DayKey]) -> list[list[DayKey]]:
     """Keys in stretches of days that follow each other: one statement for each."""
     found: list[list[DayKey]] = []
     for key in keys:
-        if found and found[-1][-1] == key._replace(day=key.day - DAY):
+        follows = found and found[-1][-1] == key._replace(day=key.day - DAY)
+        if follows and len(found[-1]) < DAYS_AT_ONCE:
             found[-1].append(key)
         else:
             found.append([key])

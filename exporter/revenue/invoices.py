@@ -103,7 +103,7 @@ class InvoiceListing:
         account, now = self._reader.account.name, int(self._reader.clock.now())
         changed = save_invoices(connection, account, rows, now)
         settle_changed(connection, account, changed)
-        follow_invoices(connection, account, changed, now, self._rules)
+        follow_invoices(connection, account, [invoice.id for invoice in changed], now, self._rules)
 
 
 class CreditNoteListing:

@@ -6,7 +6,7 @@ invoices that it is about are worked out anew from all that is stored, in the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from exporter.revenue.reversals import MONEY_BACK, RETURNED, MoneyBack, reversal
 from exporter.store import settlement as store
 from exporter.store.invoices import DAY, Invoice, Reversal, batches, invoices_of_notes, notes_of, stored_invoices
 from exporter.store.ledger import BalanceTransaction
-from exporter.store.settlement import MoneyRow
+from exporter.store.settlement import MoneyRow, Paid
 
 INCOMPLETE = frozenset({"incomplete", "incomplete_expired"})
 
@@ -41,17 +41,12 @@ def settle(connection: Connection, account: str, ids: Iterable[str]) -> None:
         _settle(connection, account, stored_invoices(connection, account, some))
 
 
-def settle_changed(connection: Connection, account: str, ids: Sequence[str]) -> None:
+def settle_changed(connection: Connection, account: str, invoices: Sequence[Invoice]) -> None:
     """As ``settle``, for invoices that were just stored: what paid them is no revenue of its own (any more)."""
-    also: set[str] = set()
-    for some in batches(ids):
-        intents, charges = _payers(stored_invoices(connection, account, some).values())
-        # What pays several invoices is shared by them.
-        paid = store.payments_by(connection, account, intents=intents, charges=charges)
-        also.update(payment.invoice_id for payment in paid)
-        rows = store.money_of(connection, account, intents=intents, charges=charges)
-        store.touch_days(connection, account, "charges", store.charge_days(rows))
-    settle(connection, account, {*ids, *also})
+    for i in range(0, len(invoices), 500):
+        found = {invoice.id: invoice for invoice in invoices[i : i + 500]}
+        also = _settle(connection, account, found, fresh=True)
+        settle(connection, account, also - found.keys())
 
 
 def settle_awaiting(connection: Connection, account: str) -> None:
@@ -71,35 +66,39 @@ def _payers(invoices: Iterable[Invoice]) -> tuple[list[str], list[str]]:
     )
 
 
-def _settle(connection: Connection, account: str, found: dict[str, Invoice]) -> None:
+def _settle(connection: Connection, account: str, found: Mapping[str, Invoice], fresh: bool = False) -> set[str]:
+    """Returns all invoices that what paid these has paid. ``fresh``: the payments, too, are news."""
     notes = notes_of(connection, account, list(found))
     intents, charges = _payers(found.values())
-    rows = [
-        row
-        for row in store.money_of(connection, account, intents=intents, charges=charges)
-        if row.category in MONEY_BACK or row.category in RETURNED
-    ]
+    money = store.money_of(connection, account, intents=intents, charges=charges)
+    if fresh:
+        store.touch_days(connection, account, "charges", store.charge_days(money))
+    rows = [row for row in money if row.category in MONEY_BACK or row.category in RETURNED]
+    paid = store.payments_by(connection, account, intents=intents, charges=charges)
     credited = {
         refund: sum(amount for _, amount in parts)
         for refund, parts in invoices_of_notes(
             connection, account, [row.source_id for row in rows if row.source_id]
         ).items()
     }
-    shares = _shares(connection, account, intents, charges)
+    shares = _shares(paid)
     cuts: dict[str, list[Reversal]] = {}
     counts: dict[str, bool] = {}
     days: dict[int, int] = {}
     statuses = store.subscription_statuses(
         connection, account, [i.subscription_id for i in found.values() if i.first and i.subscription_id]
     )
+    by_payer: dict[str, list[MoneyRow]] = {}
+    for row in rows:
+        for payer in {row.charge_id, row.payment_intent_id} - {None}:
+            by_payer.setdefault(payer or "", []).append(row)
     for id_, invoice in found.items():
         payers = {part for payment in invoice.payments for part in (payment.charge_id, payment.payment_intent_id)}
-        money = [
+        backs = [
             _back(row, invoice.currency, shares.get((id_, row.payment_intent_id), shares.get((id_, row.charge_id))))
-            for row in rows
-            if {row.charge_id, row.payment_intent_id} & payers - {None}
+            for row in {row.id: row for payer in payers if payer for row in by_payer.get(payer, ())}.values()
         ]
-        cuts[id_] = reversals(invoice, notes.get(id_, ()), money, credited)
+        cuts[id_] = reversals(invoice, notes.get(id_, ()), backs, credited)
         if invoice.first:
             counts[id_] = statuses.get(invoice.subscription_id or "", "incomplete") not in INCOMPLETE
         day = invoice.finalized_at // DAY * DAY
@@ -107,14 +106,13 @@ def _settle(connection: Connection, account: str, found: dict[str, Invoice]) -> 
         days[day] = max(until)
     store.replace_reversals(connection, account, cuts, counts)
     store.touch_days(connection, account, "lines", days)
+    return {payment.invoice_id for payment in paid}
 
 
-def _shares(
-    connection: Connection, account: str, intents: Sequence[str], charges: Sequence[str]
-) -> dict[tuple[str, str | None], Fraction]:
+def _shares(payments: Iterable[Paid]) -> dict[tuple[str, str | None], Fraction]:
     """``{(invoice, payer): its part of what the payer paid}``, for payers that paid several invoices."""
     paid: dict[str, dict[str, int]] = {}
-    for payment in store.payments_by(connection, account, intents=intents, charges=charges):
+    for payment in payments:
         payer = payment.payment_intent_id or payment.charge_id or ""
         sums = paid.setdefault(payer, {})
         sums[payment.invoice_id] = sums.get(payment.invoice_id, 0) + payment.amount_paid

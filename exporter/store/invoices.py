@@ -100,8 +100,8 @@ class Reversal(NamedTuple):
 _INVOICE = tuple(name for name in Invoice._fields if name not in ("lines", "payments"))
 
 
-def save_invoices(connection: Connection, account: str, rows: Iterable[Invoice], read_at: int) -> list[str]:
-    """Replace these invoices with their lines and payments; return the ids of those that are new or changed."""
+def save_invoices(connection: Connection, account: str, rows: Iterable[Invoice], read_at: int) -> list[Invoice]:
+    """Replace these invoices with their lines and payments; return those that are new or changed."""
     invoices = schema_invoices.invoice
     unique = {row.id: row for row in rows}
     digests = {id_: hashlib.sha256(repr(row).encode()).hexdigest()[:32] for id_, row in unique.items()}
@@ -109,10 +109,11 @@ def save_invoices(connection: Connection, account: str, rows: Iterable[Invoice],
     for some in batches(list(unique)):
         query = select(invoices.c.id, invoices.c.digest).where(invoices.c.account == account, invoices.c.id.in_(some))
         stored.update((row.id, row.digest) for row in connection.execute(query))
+    changed = [row for id_, row in unique.items() if stored.get(id_) != digests[id_]]
+    for some in batches([id_ for id_ in unique if stored.get(id_) == digests[id_]]):
         seen = update(invoices).where(invoices.c.account == account, invoices.c.id.in_(some))
         connection.execute(seen.values(read_at=read_at))
-    changed = [row for id_, row in unique.items() if stored.get(id_) != digests[id_]]
-    _forget(connection, account, [row.id for row in changed])
+    _forget(connection, account, [row.id for row in changed if row.id in stored])
     insert_all(
         connection,
         invoices,
@@ -155,7 +156,7 @@ def save_invoices(connection: Connection, account: str, rows: Iterable[Invoice],
         {"account": account, "invoice_id": row.id, **payment._asdict()} for row in changed for payment in row.payments
     ]
     insert_all(connection, schema_invoices.invoice_payment, payments)
-    return [row.id for row in changed]
+    return changed
 
 
 def _forget(connection: Connection, account: str, ids: Sequence[str]) -> None:

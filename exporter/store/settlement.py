@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from exporter.store import schema, schema_invoices
-from exporter.store.database import upsert
 from exporter.store.invoices import DAY, Reversal, batches, insert_all
 
 
@@ -116,15 +115,18 @@ def subscription_statuses(connection: Connection, account: str, ids: Iterable[st
     return found
 
 
+_TOUCH = """
+INSERT INTO recognition_day (account, kind, day, revision, until) VALUES (?, ?, ?, 1, ?)
+ON CONFLICT (account, kind, day) DO UPDATE SET revision = recognition_day.revision + 1,
+  until = CASE WHEN excluded.until > recognition_day.until THEN excluded.until ELSE recognition_day.until END"""
+
+
 def touch_days(connection: Connection, account: str, kind: str, days: Mapping[int, int]) -> None:
     """These UTC days have changed; ``until`` of each is the last time at which its lines may change a figure."""
-    table = schema_invoices.recognition_day
-    for day, until in sorted(days.items()):
-        where = (table.c.account == account, table.c.kind == kind, table.c.day == day)
-        former = connection.execute(select(table.c.revision, table.c.until).where(*where)).one_or_none()
-        revision, known = (0, 0) if former is None else former
-        values = {"account": account, "kind": kind, "day": day, "revision": revision + 1, "until": max(known, until)}
-        upsert(connection, table, values)
+    if days:
+        statement = _TOUCH if connection.dialect.name == "sqlite" else _TOUCH.replace("?", "%s")
+        rows = [(account, kind, day, until) for day, until in sorted(days.items())]
+        connection.exec_driver_sql(statement, rows)
 
 
 def charge_days(rows: Iterable[Any]) -> dict[int, int]:
