@@ -12,7 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from price_oracle import Book, Row
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
+from usage_world import KINDS, engine_of, literal, opened
 
 from exporter.clock import FixedClock
 from exporter.config import Fx
@@ -48,19 +49,15 @@ class PriceWorld:
         self.zone = ZoneInfo(zone)
         self.clock = FixedClock(float(NOW))
         self.url = usage_url or f"sqlite:///{folder}/usage.db"
-        self.engine = create_engine(self.url)
-        number = "TEXT" if self.url.startswith("sqlite") else "numeric"
-        time = "INTEGER" if self.url.startswith("sqlite") else "bigint"
-        columns = ", ".join(f"{name} {number}" for name in (*QUANTITIES, "reported", "logged"))
-        self.run(
-            f"CREATE TABLE calls (id {time} PRIMARY KEY, at {time}, provider text, model text, status text,"
-            f" resolution text, currency text, {columns})"
-        )
-        self.run("CREATE INDEX calls_at ON calls (at)")
+        self.engine, self.kind = opened(self.url), engine_of(self.url)
+        self.number = "TEXT" if self.kind == "sqlite" else KINDS[self.kind].number
+        self.run(self.table())
+        if self.kind not in ("duckdb", "clickhouse"):
+            self.run("CREATE INDEX calls_made ON calls (made)")
         self.settings = UsageSettings(
             url=DatabaseUrl(self.url), table="calls", time_format="epoch_s",
             columns=Columns(
-                id="id", time="at", provider="provider", model="model", status="status",
+                id="id", time="made", provider="provider", model="model", status="status",
                 reported_cost="reported", reported_currency="currency", logged_cost="logged",
             ),
             quantities={name: name for name in QUANTITIES}, attributes={"resolution": "resolution"},
@@ -72,6 +69,14 @@ class PriceWorld:
         self.memory = Remembered()
         self.use(book)
         self.source = UsageSource(self.store, self.settings, self.zone, lambda: self.book, self.clock)
+
+    def table(self) -> str:
+        """The statement that makes the table; on SQLite numbers are texts, so that none of them is a float."""
+        kind, whole = KINDS[self.kind], "Int64" if self.kind == "clickhouse" else "bigint"
+        texts = [f"{name} {kind.text}" for name in ("provider", "model", "status", "resolution", "currency")]
+        numbers = [f"{name} {self.number}" for name in (*QUANTITIES, "reported", "logged")]
+        end = kind.end.replace("(at,", "(made,")
+        return f"CREATE TABLE calls (id {kind.id}, made {whole}, {', '.join((*texts, *numbers))}){end}"
 
     def use(self, book: Book) -> None:
         """Price by another book from now on."""
@@ -97,13 +102,16 @@ class PriceWorld:
         names = ", ".join(f":{name}" for name in columns)
         empty = dict.fromkeys(columns)
         values = [
-            {"id": row.id, "at": row.time, "provider": provider,
+            {"id": row.id, "made": row.time, "provider": provider,
              "model": row.model, "status": row.status, "resolution": row.resolution,
              **empty, **row.quantities}
             for row in rows
         ]  # fmt: skip
-        if values:
-            self.run(f"INSERT INTO calls VALUES (:id, :at, :provider, :model, :status, :resolution, {names})", values)
+        if values and self.kind == "clickhouse":  # its driver binds no lists
+            lines = [f"({', '.join(map(literal, one.values()))})" for one in values]
+            self.run(f"INSERT INTO calls ({', '.join(values[0])}) VALUES {', '.join(lines)}")
+        elif values:
+            self.run(f"INSERT INTO calls VALUES (:id, :made, :provider, :model, :status, :resolution, {names})", values)
 
     def poll(self, times: int = 1) -> None:
         for _ in range(times):

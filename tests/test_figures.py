@@ -368,3 +368,36 @@ def test_same_ledger_same_clock_same_figures(tmp_path: Any, pricing: Pricing) ->
     made = ledger(CASH, [UsageTotal("usage", TODAY, 1, 3, (120_000_000,))])
     conf = settings(tmp_path)
     assert today(made, pricing, conf) == today(replace(made), pricing, conf)
+
+
+PLANS = """
+schema: margin-pricing/1
+providers:
+  acme:
+    subscriptions: [{id: pro, from: 2026-11-01, amount: "30", currency: usd, every: month}]
+fixed_costs: [{id: rent, from: 2026-11-22, amount: "24", currency: CUR, every: day}]
+"""
+
+
+def test_plans_and_fixed_costs_accrue_into_gross_profit(tmp_path: Any) -> None:
+    plans = Pricing(parse_pricebook(PLANS.replace("CUR", "usd")), {"usage": lambda raw: "succeeded"})
+    found = today(ledger(CASH, []), plans, settings(tmp_path))
+    elapsed = AT - TODAY
+    assert found.components["subscription"].quantize(Decimal("1e-9")) == (
+        Decimal(elapsed) / DAY  # $30 in 30 days
+    ).quantize(Decimal("1e-9"))
+    assert found.components["fixed"].quantize(Decimal("1e-9")) == (24 * Decimal(elapsed) / DAY).quantize(
+        Decimal("1e-9")
+    )
+    assert set(found.components) == {"usage", "fees", "payout_fees", "subscription", "fixed"}
+    assert found.gross_profit["cash"] == found.revenue["cash"] - sum(found.components.values())
+    yesterday = today(ledger(CASH, []), plans, settings(tmp_path), "yesterday")
+    assert (yesterday.components["subscription"], yesterday.components["fixed"]) == (1, 0)
+
+
+def test_a_plan_whose_currency_has_no_rate_withholds_profit(tmp_path: Any) -> None:
+    plans = Pricing(parse_pricebook(PLANS.replace("CUR", "cny")), {"usage": lambda raw: "succeeded"})
+    found = today(ledger(CASH, []), plans, settings(tmp_path))
+    assert (found.gross_profit, found.margin_ratio, found.complete["cash"]) == ({}, {}, False)
+    assert "fixed" not in found.components
+    assert found.missing_fx == {"cny"}

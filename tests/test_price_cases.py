@@ -245,6 +245,19 @@ CASES: dict[str, Case] = {
         commitments=[{**PACK, "id": "old", "expires": "2026-11-01"}, PACK],
         paid="0.98",
     ),
+    "a pack ends with the moment it expires at": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-01", units="10"),
+        commitments=[{**PACK, "id": "old", "expires": "2026-11-01", "purchased": "2026-09-01", "paid": "50"}, PACK],
+        paid="0.98",
+    ),
+    "a plan that has ended includes nothing": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", "2026-11-01", units="10"),
+        subscriptions=[{**PLAN, "to": "2026-11-01"}],
+        commitments=[PACK],
+        paid="0.98",
+    ),
     "the pack bought first is used first": one(
         entry("m", charge("units", unit("1"))),
         row("m", units="150"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from price_oracle import Oracle, Row
 from price_world import NOW, PriceWorld, book_of
+from usage_world import LogUrl
 
 from exporter.cost import rollup
-from exporter.cost.pricing import Priced
+from exporter.cost.pricing import Priced, Unpriced
 from exporter.cost.settlement import Settled
 from exporter.cost.source import UsageSource
 from exporter.store import usage
@@ -142,7 +144,7 @@ def test_rows_that_were_purged_stay_not_grouped() -> None:
     with PriceWorld(LINEAR) as world:
         world.put(ROWS)
         world.poll()
-        world.run(f"DELETE FROM calls WHERE at < {OLD + DAY}")
+        world.run(f"DELETE FROM calls WHERE made < {OLD + DAY}")
         world.poll()
         world.use(BEGUN)
         world.poll(3)
@@ -210,23 +212,23 @@ def test_beyond_the_cap_quantities_are_only_summed(monkeypatch: pytest.MonkeyPat
         assert world.cost(OLD, NOW + 1).unpriced == {("p", "not_grouped"): 4}
 
 
-def test_the_same_from_postgresql(postgres_url: str) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql", "mysql", "duckdb", "clickhouse"])
+def test_the_same_from_every_engine(engine: str, log_url: LogUrl) -> None:
     used = book(
         per_second(round={"step": "1"}, min="2", per="images"),
         {"quantity": "characters", "tiers": {"mode": "graduated", "rates": [
             {"up_to": "10", "price": "1", "unit": "u"}, {"price": "0.5", "unit": "u"}]}},
         commitments=[PACK],
     )  # fmt: skip
-    rows = [
-        Row(i, NOW - 3000 * i, "m", quantities={"duration_s": str(i * 0.7), "images": str(i % 3), "characters": str(i)})
-        for i in range(30)
-    ]
-    for url in (None, postgres_url):
-        with PriceWorld(used, usage_url=url) as world:
-            world.put(rows)
-            world.poll()
-            assert near(cost(world), expected(used, rows))
-            assert not world.cost(OLD, NOW + 1).unpriced
+    rows = []
+    for i in range(30):
+        quantities = {"duration_s": f"{i * 0.7:.1f}", "images": str(i % 3), "characters": str(i)}
+        rows.append(Row(i, NOW - 3000 * i, "m", quantities=quantities))
+    with PriceWorld(used, usage_url=log_url(engine)) as world:
+        world.put(rows)
+        world.poll()
+        assert near(cost(world), expected(used, rows))
+        assert not world.cost(OLD, NOW + 1).unpriced
 
 
 def test_another_providers_rows_are_not_told_apart() -> None:
@@ -240,6 +242,24 @@ def test_another_providers_rows_are_not_told_apart() -> None:
         assert sorted((key.model, key.each) for key in keys) == [
             ("m", (("duration_s", 4_000_000, 1_000_000),)), ("n", ())
         ]  # fmt: skip
+
+
+def test_each_entry_is_told_apart_as_finely_as_it_needs() -> None:
+    """Another entry's finer steps make no more keys of it."""
+    used = book(per_second(round={"step": "1"}))
+    other = used["providers"]["p"]["prices"][1]
+    other["versions"][0]["charges"] = [{"name": "n", **per_second(round={"step": "0.25"})}]
+    with PriceWorld(used) as world:
+        world.put([Row(i, NOW - 60, "m", quantities={"duration_s": f"3.{i}"}) for i in range(1, 9)])
+        world.put([Row(100 + i, NOW - 60, "n", quantities={"duration_s": f"3.{i}"}) for i in (1, 2, 6)])
+        world.poll()
+        with world.store.read() as connection:
+            keys = usage.usage_keys(connection).values()
+        assert sorted((key.model, *key.each) for key in keys) == [
+            ("m", ("duration_s", 4_000_000, 1_000_000)),
+            ("n", ("duration_s", 3_250_000, 250_000)),
+            ("n", ("duration_s", 3_750_000, 250_000)),
+        ]
 
 
 def test_results_are_kept_as_long_as_nothing_changes() -> None:
@@ -260,6 +280,8 @@ def test_results_are_kept_as_long_as_nothing_changes() -> None:
         recent = world.ledger((NOW - DAY, NOW + 1)).settled
         assert set(recent.segments) == {at for at in later.segments if at >= today - 3 * DAY}
         assert set(recent.buckets) == {at for at in later.buckets if at >= today - 3 * DAY}
+        world.use(POOLED)  # with nothing remembered: what is old is run through, and not kept
+        assert world.ledger((NOW - DAY, NOW + 1)).settled == recent
         assert near(cost(world), expected(POOLED, [*ROWS, Row(5, NOW - 30, "m", quantities={"duration_s": "1"})]))
 
 
@@ -283,6 +305,8 @@ def test_a_total_alone_costs_its_nominal_price() -> None:
             outcome = world.pricing(ledger.keys[total.key_id], total)
             assert isinstance(outcome, Priced)
             assert {currency: int(amount) for currency, amount in outcome.amounts} == amounts
+            unknown = world.pricing(replace(ledger.keys[total.key_id], model="x"), total)
+            assert unknown == Unpriced("no_match")
 
 
 def test_nothing_is_metered_nothing_is_settled() -> None:
