@@ -52,10 +52,10 @@ class DuckDB(SqlEngine):
         low = text.lower()
         if "lock" in low:  # another process has it open for writing
             return "timeout"
-        if "io error" in low or "cannot open" in low or ("does not exist" in low and "database" in low):
-            return "connection"
         if "not a valid duckdb" in low or "serialization" in low:
             return "bad_response"
+        if "io error" in low or "cannot open" in low:
+            return "connection"
         if any(
             word in low
             for word in ("catalog error", "binder error", "parser error", "conversion error", "out of range")
