@@ -10,9 +10,10 @@ from demo_client import call
 
 from exporter.clock import FixedClock
 from exporter.demo.api import Request, answer
-from exporter.demo.facts import Event, Item, Price, Product, Subscription
+from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscription
 from exporter.demo.refusals import Refusal
 from exporter.demo.server import running
+from exporter.demo.terms import Coupon, Discount, Option, Tier
 from exporter.demo.world import DEMO_KEY, Key, World
 
 NOW = 1_795_363_200
@@ -29,6 +30,7 @@ def small_world() -> World:
     world.add(SUBSCRIPTION, replace(SUBSCRIPTION, id="sub_2", status="canceled", ended_at=NOW))
     items = tuple(Item(f"si_x{n}", "price_1", 1, NOW) for n in range(13))
     world.add(replace(SUBSCRIPTION, id="sub_3", status="incomplete_expired", items=items))
+    world.add(Coupon("OFF", NOW - 20 * DAY, "Off", "forever", amount_off=500, currency="usd", products=("prod_1",)))
     world.add(Event("evt_old", NOW - 31 * DAY, "customer.subscription.created", SUBSCRIPTION))
     world.add(Event("evt_1", NOW - 29 * DAY, "customer.subscription.updated", SUBSCRIPTION))
     world.add(Event("evt_2", NOW - DAY, "customer.subscription.deleted", SUBSCRIPTION))
@@ -179,6 +181,14 @@ def test_records_versions_and_counts_requests_by_endpoint() -> None:
         ("payouts", "rak_payout_read"),
         ("balance_transactions?expand[]=data.source", "rak_balance_transaction_source_read"),
         ("balance_transactions?expand[]=data.source", "rak_charge_read"),
+        ("subscriptions?expand[]=data.customer", "rak_customer_read"),
+        ("subscriptions?expand[]=data.discounts.source.coupon", "rak_coupon_read"),
+        ("subscriptions/sub_1?expand[]=customer.discount.source.coupon", "rak_coupon_read"),
+        ("subscriptions?expand[]=data.discounts", "rak_subscription_read"),
+        ("subscription_items?subscription=sub_1&expand[]=data.discounts.source.coupon", "rak_coupon_read"),
+        ("customers?expand[]=data.discount.source.coupon", "rak_coupon_read"),
+        ("coupons/OFF?expand[]=applies_to", "rak_coupon_read"),
+        ("prices/price_1?expand[]=tiers", "rak_plan_read"),
     ],
 )
 def test_names_the_permission_that_is_missing(path: str, permission: str) -> None:
@@ -191,6 +201,94 @@ def test_names_the_permission_that_is_missing(path: str, permission: str) -> Non
         assert f"Having the '{permission}' permission would allow this request to continue." in refused.error["message"]
         if "expand" in path:
             assert call(base, "/v1/balance_transactions").status == 200
+
+
+def sold_on_terms() -> World:
+    """A subscription with discounts of every kind, and a price with tiers in two currencies."""
+    world = small_world()
+    tiers = (Tier(10, 900, 50), Tier(None, 700))
+    options = (Option("eur", None, (Tier(None, 800),)),)
+    world.add(
+        Price("price_t", NOW, "prod_1", "usd", 0, "month", tiers_mode="graduated", tiers=tiers, options=options),
+        Customer("cus_d", NOW, "usd", discount=Discount("di_c", "OFF", NOW, "cus_d")),
+        Subscription(
+            "sub_d", NOW, "cus_d", "usd", "active",
+            (Item("si_d", "price_t", 3, NOW, (Discount("di_i", "OFF", NOW, "cus_d", "sub_d", "si_d"),)),),
+            NOW, NOW + DAY, discounts=(Discount("di_s", "OFF", NOW, "cus_d", "sub_d", end=NOW + 9),),
+        ),
+    )  # fmt: skip
+    return world
+
+
+def test_discounts_are_ids_until_they_are_expanded() -> None:
+    with running(sold_on_terms()) as base:
+        one = call(base, "/v1/subscriptions/sub_d").json
+        assert (one["discounts"], one["items"]["data"][0]["discounts"], one["customer"]) == (
+            ["di_s"],
+            ["di_i"],
+            "cus_d",
+        )
+        expand = "expand[]=data.discounts&expand[]=data.items.data.discounts&expand[]=data.customer"
+        one = next(s for s in call(base, f"/v1/subscriptions?limit=100&{expand}").json["data"] if s["id"] == "sub_d")
+        (own,), (of_item,) = one["discounts"], one["items"]["data"][0]["discounts"]
+        assert (own["source"], own["end"], own["subscription"]) == (
+            {"coupon": "OFF", "type": "coupon"},
+            NOW + 9,
+            "sub_d",
+        )
+        assert of_item["subscription_item"] == "si_d"
+        assert one["customer"]["discount"]["id"] == "di_c"
+        assert "applies_to" not in call(base, "/v1/coupons/OFF").json
+        whole = call(base, "/v1/coupons/OFF?expand[]=applies_to&expand[]=currency_options").json
+        assert (whole["applies_to"], whole["currency_options"]) == (
+            {"products": ["prod_1"]},
+            {"usd": {"amount_off": 500}},
+        )
+
+
+def test_tiers_and_currencies_are_only_shown_where_they_are_expanded() -> None:
+    with running(sold_on_terms()) as base:
+        one = call(base, "/v1/prices/price_t").json
+        assert (one["billing_scheme"], one["tiers_mode"], one["unit_amount"]) == ("tiered", "graduated", None)
+        assert not {"tiers", "currency_options"} & set(one)
+        one = call(base, "/v1/prices/price_t?expand[]=tiers&expand[]=currency_options").json
+        assert [(tier["up_to"], tier["unit_amount"], tier["flat_amount"]) for tier in one["tiers"]] == [
+            (10, 900, 50),
+            (None, 700, None),
+        ]
+        assert {code: "tiers" in option for code, option in one["currency_options"].items()} == {
+            "usd": False,
+            "eur": False,
+        }
+        one = call(base, "/v1/prices/price_t?expand[]=currency_options.eur.tiers").json
+        assert one["currency_options"]["eur"]["tiers"][0]["unit_amount"] == 800
+
+
+def test_a_deleted_coupon_stays_in_its_discounts_and_a_deleted_customer_says_so() -> None:
+    world = sold_on_terms()
+    world.remove("coupons", "OFF")
+    with running(world) as base:
+        assert call(base, "/v1/coupons/OFF").status == 404
+        one = call(base, "/v1/subscriptions/sub_d?expand[]=discounts.source.coupon.applies_to").json
+        assert one["discounts"][0]["source"]["coupon"]["amount_off"] == 500
+        world.remove("customers", "cus_d")
+        one = call(base, "/v1/subscriptions/sub_d?expand[]=customer").json
+        assert one["customer"] == {"id": "cus_d", "object": "customer", "deleted": True}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data.items.data.price.tiers",
+        "data.items.data.discounts.source.coupon",
+        "data.customer.discount.source.coupon",
+        "data.discounts.source.coupon.applies_to",
+    ],
+)
+def test_four_levels_are_the_most(base: str, path: str) -> None:
+    refused = call(base, f"/v1/subscriptions?expand[]={path}")
+    assert refused.status == 400
+    assert "You cannot expand more than 4 levels of a property." in refused.error["message"]
 
 
 def test_a_key_of_the_other_mode_sees_an_empty_account() -> None:

@@ -18,6 +18,7 @@ from stripe_source import DAY, NOW, Account, account, open_store
 
 from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscription
 from exporter.demo.terms import Coupon, Discount, Option, Tier
+from exporter.store.drift import drifts
 
 BORN = NOW - 90 * DAY
 COUPONS = {
@@ -224,6 +225,30 @@ def test_any_split_of_polls_ends_in_the_same(lists: str, seed: int) -> None:
         fresh = dataclasses.replace(stripe, store=store)
         fresh.source().poll_subscriptions()
         assert held(stripe) == held(fresh)
+        store.close()
+
+
+def test_on_postgresql_too(tmp_path: Path, postgres_url: str) -> None:
+    """Reviews, doubts, prices, coupons and the feed's memory are the same there."""
+    with account(tmp_path, url=postgres_url) as stripe:
+        town = Town(stripe, Random(4))
+        source = stripe.source(relist_interval=7200)
+        for _ in range(12):
+            for happen in (town.subscribe, town.change_quantity, town.change_coupon, town.change_price, town.cancel):
+                happen()
+            if (lost := town.any()) is not None:  # without an event
+                stripe.world.change(dataclasses.replace(lost, status="canceled"))
+            stripe.clock.advance(900)
+            source.poll_subscriptions()
+        for _ in range(12):
+            stripe.clock.advance(900)
+            source.poll_subscriptions()
+        store = open_store(f"sqlite:///{tmp_path}/fresh.db")
+        fresh = dataclasses.replace(stripe, store=store)
+        fresh.source().poll_subscriptions()
+        assert held(stripe) == held(fresh)
+        with stripe.store.read() as connection:
+            assert {one.currency for one in drifts(connection)} == {"usd", "eur"}
         store.close()
 
 
