@@ -38,7 +38,7 @@ def measured(
         .select_from(table("t"))
         .group_by(literal_column("1"))
     )
-    found = {}
+    found: dict[int, Any] = {}
     for state, total, sum_of_rows in rows:
         found[state] = measure.scaled(total) if state == PRESENT else None
         assert state == PRESENT or sum_of_rows in (None, 0)
@@ -184,6 +184,31 @@ def test_bad_values_are_apart_and_in_no_sum(
         assert found == {ABSENT: None, PRESENT: 2_000_000, BAD: None}
         for value in bad:
             assert measured(connection, engine, [value], kind, declared) == {BAD: None}, value
+
+
+@pytest.mark.parametrize(
+    ("engine", "declared", "kind", "whole", "values", "expected"),
+    [
+        ("mysql", "decimal(24,6)", "decimal", 18, ["0.1"] * 10, 1_000_000),
+        ("duckdb", "decimal(18,6)", "decimal", 12, ["0.1"] * 10, 1_000_000),
+        ("clickhouse", "Decimal(18,6)", "decimal", 12, ["0.1"] * 10, 1_000_000),
+        ("clickhouse", "Decimal(9,2)", "decimal", 7, ["9999999.99"] * 3, 29_999_999_970_000),
+        ("mysql", "bigint", "integer", 20, [1, 10**12], 10**18 + 10**6),
+        ("duckdb", "bigint", "integer", 20, [1, 10**12], 10**18 + 10**6),
+        ("clickhouse", "UInt64", "integer", 20, [1, 10**12], 10**18 + 10**6),
+    ],
+)
+def test_narrow_types_are_summed_as_they_are(
+    engines: Scratch, engine: EngineName, declared: str, kind: Kind, whole: int, values: list[Any], expected: int
+) -> None:
+    with engines.begin(engine) as connection:
+        fill(connection, engine, declared, values, index=False)
+        places = int(declared.rstrip(")").split(",")[1]) if kind == "decimal" else None
+        measure = Measure("units", "v", quoted(engine), kind, engine, places, whole=whole)
+        assert "CASE" not in measure.total()
+        columns: list[Any] = [literal_column(measure.state()), literal_column(measure.total())]
+        ((state, total),) = connection.execute(select(*columns).select_from(table("t")).group_by(literal_column("1")))
+        assert (state, measure.scaled(total)) == (PRESENT, expected)
 
 
 @pytest.mark.parametrize("engine", EVERY)

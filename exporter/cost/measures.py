@@ -34,6 +34,8 @@ class Measure:
     engine: EngineName
     places: int | None = None
     nullable: bool = True
+    whole: int | None = None
+    """Digits before the point that the type can hold, where that is known."""
 
     @property
     def scale(self) -> int:

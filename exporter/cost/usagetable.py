@@ -251,6 +251,7 @@ class _Description:
             engine=self.engine.name,
             places=None if path else column.places,
             nullable=path or column.nullable,
+            whole=None if path else column.whole,
         )
 
     def indexed(self, name: str, time: TimeColumn | None) -> bool:

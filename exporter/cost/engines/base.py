@@ -61,7 +61,8 @@ class Column:
     """A column that was found. ``shown`` is its type for people; ``kind`` None where it holds no numbers.
 
     ``forms`` are the forms of time that it can hold, more than one where only its values say which. ``places`` are the
-    decimals that a decimal type declares, and 6 for single precision. ``document``: it can hold JSON or a map;
+    decimals that a decimal type declares, and 6 for single precision; ``whole`` the digits before the point that
+    the type can hold, where that is known. ``document``: it can hold JSON or a map;
     ``tells_json``: the engine can tell JSON from other texts.
     """
 
@@ -74,6 +75,7 @@ class Column:
     nullable: bool = True
     document: bool = False
     tells_json: bool = True
+    whole: int | None = None
 
 
 class SqlEngine(ABC):
@@ -220,6 +222,8 @@ class SqlEngine(ABC):
 
     def good(self, measure: Measure) -> str:
         """Whether a value that is not NULL counts."""
+        if measure.whole is not None and 10**measure.whole <= measure.limit:
+            return f"{measure.sql} >= 0"  # its type holds nothing absurd
         return f"{measure.sql} >= 0 AND {measure.sql} <= {measure.limit}"
 
     @abstractmethod
@@ -228,13 +232,24 @@ class SqlEngine(ABC):
 
     def total(self, measure: Measure) -> str:
         """The sum of a group, to be read by ``scaled``; means nothing in a group whose state is not 1."""
-        return f"sum({measure.row()})"
+        return f"sum({measure.sql if plain(measure) else measure.row()})"
 
     def scaled(self, measure: Measure, total: Any) -> int:
         """A sum from ``total`` × 10^scale. At most 2⁶³ where it outgrows 64 bits."""
+        if plain(measure):
+            return scaleb(Decimal(total), measure.scale)
         if isinstance(total, Decimal) and not total.is_finite():
             return 2**63
         return int(total)
+
+
+def plain(measure: Measure) -> bool:
+    """Whether rows are summed as they are: whole numbers of 64 bits, and decimals with no more places than are kept."""
+    if measure.whole is None or measure.whole > 20:
+        return False
+    return measure.kind == "integer" or (
+        measure.kind == "decimal" and measure.places is not None and measure.places <= measure.scale
+    )
 
 
 def scaleb(total: Decimal, scale: int) -> int:

@@ -24,6 +24,7 @@ from exporter.cost.engines.base import (
     arithmetic,
     moment,
     near,
+    plain,
 )
 from exporter.databaseurl import EngineName
 from exporter.errors import Reason
@@ -198,7 +199,9 @@ class ClickHouse(SqlEngine):
     # --- numbers -------------------------------------------------------------------------------------------------
 
     def good(self, measure: Measure) -> str:
-        if measure.kind == "decimal":  # a narrow type does not take the limit for a comparison
+        if measure.kind == "decimal" and (
+            measure.whole is None or 10**measure.whole > measure.limit
+        ):  # a narrow type does not take the limit for a comparison
             value = f"toDecimal256({measure.sql}, 20)"
             return f"{value} >= 0 AND {value} <= {measure.limit}"
         if measure.kind != "text":
@@ -226,8 +229,10 @@ class ClickHouse(SqlEngine):
         return _int64(value)
 
     def total(self, measure: Measure) -> str:
-        # A sum of 64-bit integers would wrap around in silence.
-        return f"sum(toInt128({measure.row()}))"
+        # A sum of 64-bit integers would wrap around in silence; one of decimals is of 128 bits.
+        if plain(measure) and measure.kind == "decimal":
+            return f"sum({measure.sql})"
+        return f"sum(toInt128({measure.sql if plain(measure) else measure.row()}))"
 
     def scaled(self, measure: Measure, total: Any) -> int:
         return 0 if total is None else super().scaled(measure, total)
@@ -265,16 +270,18 @@ def _column(name: str, given: str) -> Column:
     kind: Kind | None = None
     forms: tuple[Form, ...] = ()
     places: int | None = None
-    decimal = re.fullmatch(r"Decimal(?:\d*)\((?:\d+, )?(\d+)\)", shown)
+    whole: int | None = None
+    decimal = re.fullmatch(r"Decimal\((\d+), (\d+)\)", shown)
     if re.fullmatch(r"U?Int\d+", shown):
-        kind, forms = "integer", ("epoch_s", "epoch_ms")
+        kind, forms, whole = "integer", ("epoch_s", "epoch_ms"), None if "128" in shown or "256" in shown else 20
     elif shown in ("Float64", "Float32"):
         kind, places, forms = "float", 6 if shown == "Float32" else None, ("epoch_s", "epoch_ms")
     elif decimal:
-        kind, places, forms = "decimal", int(decimal[1]), ("epoch_s", "epoch_ms")
+        kind, places, forms = "decimal", int(decimal[2]), ("epoch_s", "epoch_ms")
+        whole = int(decimal[1]) - places
     elif shown == "String" or shown.startswith(("FixedString", "Enum")):
         kind, forms = "text", ("iso",)
     elif shown.startswith("Date"):  # an instant, whatever zone it is shown in
         forms = ("timestamptz",)
     document = shown == "String" or shown.startswith("Map(")
-    return Column(name, shown, kind, forms, places, kind == "integer", nullable, document)
+    return Column(name, shown, kind, forms, places, kind == "integer", nullable, document, whole=whole)

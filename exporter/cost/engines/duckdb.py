@@ -169,13 +169,15 @@ def _column(name: str, shown: str) -> Column:
     kind: Kind | None = None
     forms: tuple[Form, ...] = ()
     places: int | None = None
-    decimal = re.fullmatch(r"DECIMAL\(\d+,\s*(\d+)\)", shown)
+    whole: int | None = None
+    decimal = re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", shown)
     if shown in _INTEGERS:
-        kind, forms = "integer", ("epoch_s", "epoch_ms")
+        kind, forms, whole = "integer", ("epoch_s", "epoch_ms"), None if "HUGE" in shown else 20
     elif shown in ("DOUBLE", "FLOAT"):
         kind, places, forms = "float", 6 if shown == "FLOAT" else None, ("epoch_s", "epoch_ms")
     elif decimal:
-        kind, places, forms = "decimal", int(decimal[1]), ("epoch_s", "epoch_ms")
+        kind, places, forms = "decimal", int(decimal[2]), ("epoch_s", "epoch_ms")
+        whole = int(decimal[1]) - places
     elif shown == "VARCHAR":
         kind, forms = "text", ("iso",)
     elif shown == "TIMESTAMP WITH TIME ZONE":
@@ -185,4 +187,4 @@ def _column(name: str, shown: str) -> Column:
     elif shown.startswith("TIMESTAMP") or shown == "DATE":
         forms = ("timestamp",)
     document = kind == "text" or shown == "JSON" or shown.startswith(("MAP", "STRUCT"))
-    return Column(name, shown, kind, forms, places, kind == "integer", True, document)
+    return Column(name, shown, kind, forms, places, kind == "integer", True, document, whole=whole)

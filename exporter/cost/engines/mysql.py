@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, types
@@ -135,10 +136,10 @@ class MySQL(SqlEngine):
         found = super().column(name, type_, nullable=nullable)
         single = isinstance(type_, mysql.FLOAT)
         forms: tuple[Form, ...] = ("timestamptz",) if isinstance(type_, types.TIMESTAMP) else found.forms
-        # MariaDB's JSON is a text that is checked.
-        return Column(
-            name, found.shown, found.kind, forms, 6 if single else found.places, found.integer, nullable, found.document
-        )
+        whole: int | None = 20 if found.integer else None
+        if found.kind == "decimal" and isinstance(type_, types.Numeric) and type_.precision and type_.scale is not None:
+            whole = type_.precision - type_.scale
+        return replace(found, forms=forms, places=6 if single else found.places, whole=whole)
 
     def searches(self, connection: Connection, statement: str) -> bool:
         rows = connection.exec_driver_sql(f"EXPLAIN {statement}".replace("%", "%%")).mappings()

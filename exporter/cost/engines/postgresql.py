@@ -213,7 +213,9 @@ class PostgreSQL(SqlEngine):
 
     def scaled(self, measure: Measure, total: Any) -> int:
         if isinstance(total, Decimal):
-            return super().scaled(measure, total) if measure.kind == "float" else scaleb(total, measure.scale)
+            if measure.kind == "float":
+                return int(total) if total.is_finite() else 2**63
+            return scaleb(total, measure.scale)
         return int(total) * measure.ten
 
     def _float(self, measure: Measure) -> str:
