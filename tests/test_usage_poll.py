@@ -12,6 +12,8 @@ import pytest
 from usage_world import BOOK, DAY, NOW, Log, LogUrl, Row, World, book, settings, sqlite_url
 
 from exporter.cost.memory import Memory
+from exporter.cost.rollup import Rollup
+from exporter.cost.tick import WHOLE_EVERY
 from exporter.store import usage
 
 Make = Callable[..., World]
@@ -141,6 +143,45 @@ def test_late_rows_in_the_window_and_beyond(make: Make) -> None:
     world.poll(60)  # a few rows of history: the slow re-check reads all of them each time
     world.check()
     assert world.findings().swept == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Row(10, NOW - 30 * 3600, units="5"),  # late
+        Row(7, NOW - 30 * 3600, units="5"),  # was open
+        Row(8, NOW - 45 * 3600, status="failed", updated=NOW + 50),  # was final, and says that it was changed
+    ],
+)
+def test_yesterday_is_read_again_when_something_speaks_for_a_change(make: Make, change: Row) -> None:
+    rows = [Row(8, NOW - 31 * 3600), Row(9, NOW - 60)]
+    world = make(*rows, Row(7, NOW - 30 * 3600, status="pending"), updated_at="changed" if change.updated else None)
+    world.poll()
+    world.log.put(change)
+    world.poll(60)
+    world.check()
+
+
+def test_yesterday_is_grouped_again_by_every_tenth_poll(make: Make) -> None:
+    world = make(*(Row(i, NOW - i * 3600) for i in range(1, 90)))
+    world.poll()
+    begun: list[int] = []
+    read = Rollup.buckets
+
+    def buckets(self: Rollup, connection: Any, start: int, end: int) -> Any:
+        begun.append(start)
+        return read(self, connection, start, end)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rollup, "buckets", buckets)
+        world.log.put(Row(30, NOW - 30 * 3600, units="7"))  # nothing speaks for this change
+        for _ in range(WHOLE_EVERY):
+            world.poll(60)
+    assert sum(start <= NOW - 30 * 3600 for start in begun if start >= NOW - 2 * DAY) == 1
+    world.check()
+    world.log.delete(30)
+    world.poll(60)
+    world.check()
 
 
 def test_updated_rows_beyond_the_window(make: Make) -> None:
@@ -393,9 +434,9 @@ def test_a_word_that_gets_a_meaning_is_counted(make: Make) -> None:
 
 
 def test_a_busy_day_uses_up_the_rechecks_of_further_polls(tmp_path: Path) -> None:
-    world = World(Log(sqlite_url(tmp_path)), sqlite_url(tmp_path, "state.sqlite"), poll_interval=6)  # 500 a poll
+    world = World(Log(sqlite_url(tmp_path)), sqlite_url(tmp_path, "state.sqlite"), poll_interval=6)  # 200 a poll
     old = [int(world.clock.now()) - days * 86_400 for days in (30, 29)]
-    world.log.put(*(Row(n, old[n % 2]) for n in range(2400)))
+    world.log.put(*(Row(n, old[n % 2]) for n in range(960)))
     world.poll()
     found = []
     for poll in range(8):

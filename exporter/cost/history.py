@@ -30,6 +30,7 @@ class Reading:
     ``customers`` by (segment, customer, key number) and ``users`` as (day, hash) are those of ``days``, spans of
     whole days; None where the log names no customer or user. ``last`` is the newest row by raw provider,
     ``unreadable`` the rows whose time cannot be read, by the day their texts begin with. ``whole``: whole days.
+    ``stored`` are the bucket totals in the state of its days, where they have been looked at before it is applied.
     """
 
     start: int
@@ -41,6 +42,7 @@ class Reading:
     last: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[str, int] = field(default_factory=dict)
     whole: bool = True
+    stored: dict[tuple[int, int], Total] | None = None
 
 
 @dataclass
@@ -74,7 +76,8 @@ class History:
 
     def changed_days(self, connection: Connection, reading: Reading, keys: list[UsageKey], cuts: Cuts) -> set[int]:
         """Days of ``reading`` whose bucket totals differ from those stored."""
-        old = load(connection, schema.usage_bucket, self.name, reading.start, reading.end)
+        reading.stored = self._stored(connection, reading, cuts)
+        old = {at: total for at, total in reading.stored.items() if reading.start <= at[0] < reading.end}
         new = {(bucket, self._ids.get(keys[number], -1 - number)): t for (bucket, number), t in reading.buckets.items()}
         changed = {bucket for (bucket, key_id), total in new.items() if old.get((bucket, key_id)) != total}
         changed.update(at[0] for at in old if at not in new)
@@ -86,8 +89,7 @@ class History:
         """Replace what is stored of the span of ``reading``. ``keys`` by number; ``known``: time of the last poll."""
         self.ids(connection, {keys[number]: None for _, number in reading.buckets})
         ids = [self._ids.get(key, -1) for key in keys]
-        low, high = cuts.day(reading.start), cuts.day_at_or_after(reading.end)
-        stored = load(connection, schema.usage_bucket, self.name, low, high)
+        stored = self._stored(connection, reading, cuts) if reading.stored is None else reading.stored
         old = {at: total for at, total in stored.items() if reading.start <= at[0] < reading.end}
         new = {(bucket, ids[number]): total for (bucket, number), total in reading.buckets.items()}
         replace(connection, schema.usage_bucket, self.name, old, new)
@@ -114,6 +116,11 @@ class History:
                 base = self._bases.setdefault(self.keys[key_id].base, key_id)
                 add_total(found, (bucket, base), totals[bucket, key_id])
         return found
+
+    def _stored(self, connection: Connection, reading: Reading, cuts: Cuts) -> dict[tuple[int, int], Total]:
+        """Bucket totals of the whole days that ``reading`` touches."""
+        low, high = cuts.day(reading.start), cuts.day_at_or_after(reading.end)
+        return load(connection, schema.usage_bucket, self.name, low, high)
 
     def _resegment(
         self,
@@ -249,6 +256,16 @@ class History:
             select(func.min(table.c.bucket), func.max(table.c.bucket)).where(table.c.source == self.name)
         ).one()
         return row[0], row[1]
+
+    def requests_by_key(self, connection: Connection, start: int, end: int) -> dict[int, int]:
+        """Stored requests of the buckets in ``start ≤ t < end``, by key id."""
+        table = schema.usage_bucket
+        rows = connection.execute(
+            select(table.c.key_id, func.sum(table.c.requests))
+            .where(table.c.source == self.name, table.c.bucket >= start, table.c.bucket < end)
+            .group_by(table.c.key_id)
+        )
+        return {key_id: int(requests) for key_id, requests in rows}
 
     def requests_by_day(self, connection: Connection, start: int, end: int, cuts: Cuts) -> dict[int, int]:
         """Stored requests of each day that begins in ``start ≤ t < end``; days without any are not in it."""

@@ -3,7 +3,8 @@
 What each poll reads, all of it through an index on the time column:
 
 - *the re-read window*, from the last poll back by ``reread``: its buckets are replaced whole, so rows that came late,
-  changed or went in it need nothing special;
+  changed or went in it need nothing special. Its days before today are left out while nothing speaks for a change
+  there: as many rows as are stored, none of them open, none updated; every tenth poll reads them all the same;
 - *days of rows updated since*, where ``updated_at`` is mapped. A row whose time was moved leaves a trace only at its
   new place: when requests turn up in buckets that had been read, the rows of all days are counted once (at most every
   hour) and the days that disagree are read again;
@@ -45,7 +46,7 @@ UPDATE_OVERLAP = 600
 QUEUE_SECONDS = 20.0
 """Time that a steady poll spends on spans of history that are to be read again; the rest waits for the next."""
 
-SWEEP_REQUESTS, SWEEP_DAYS = 5_000, 40
+SWEEP_REQUESTS, SWEEP_DAYS = 2_000, 40
 """The slow re-check goes on to further days until it has met so many requests (a minute), or days. After a busier
 day, polls go without until that is made up for."""
 
@@ -53,9 +54,12 @@ COUNT_INTERVAL = 3_600
 UNINDEXED_REQUESTS = 100_000
 """Up to so many rows ``updated_at`` is asked for without an index."""
 
-PEOPLE_EVERY = 10
-"""In every tenth poll customers and users of the whole window are read, else those of the days that changed; and rows
-with one id are counted, where the database does not see to it that there are none."""
+WHOLE_EVERY = 10
+"""In every tenth poll the whole window is read, with its customers and users; else the days that changed. And
+rows with one id are counted, where the database does not see to it that there are none."""
+
+RECENT = 6 * 3_600
+"""The day that began before this, and what follows it, is read by every poll."""
 
 
 class Tick:
@@ -160,8 +164,8 @@ class Tick:
             begin = max(begin, memory.begin)
             updated = self.updates(usage, begin)
             if begin < self.end:
-                readings.append(self.read_window(usage, begin, updated))
-            if self.source.polls % PEOPLE_EVERY == 0:
+                readings.append(self.read_window(usage, self.unsettled(usage, begin, updated), updated))
+            if self.source.polls % WHOLE_EVERY == 0:
                 memory.know(duplicates=self.rollup.duplicates(usage, begin, self.end))
             swept = self.sweep(begin) if self.complete else None
             if swept is not None:
@@ -184,12 +188,25 @@ class Tick:
         self.source.polls += 1
         self.source.reading_seconds = time.monotonic() - started
 
+    def unsettled(self, usage: Connection, begin: int, updated: set[int]) -> int:
+        """Where the part of the window begins that is read by this poll: at ``begin``, or with its last days."""
+        recent = self.cuts.day(self.at - RECENT)
+        if begin >= recent or self.source.polls % WHOLE_EVERY == 0 or any(day < recent for day in updated):
+            return begin
+        with self.source.store.read() as state:
+            stored = self.history.requests_by_key(state, begin, recent)
+        if any(self.settings.canonical_status(self.history.keys[id_].status) == "pending" for id_ in stored):
+            return begin
+        assert self.table.time is not None
+        rows = self.rollup.count(usage, self.table.time.between(begin, recent))
+        return recent if rows == sum(stored.values()) else begin
+
     def read_window(self, usage: Connection, begin: int, updated: set[int]) -> Reading:
         """Buckets from ``begin`` on; customers and users of the days in which something changed."""
         reading = self.read(usage, begin, self.end, people=False)
         if self.table.customer is None and self.table.user is None:
             return reading
-        if self.source.polls % PEOPLE_EVERY == 0:
+        if self.source.polls % WHOLE_EVERY == 0:
             days = {self.cuts.day(begin)}
             while (day := self.cuts.next_day(max(days))) < self.end:
                 days.add(day)

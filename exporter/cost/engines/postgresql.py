@@ -90,7 +90,7 @@ class PostgreSQL(SqlEngine):
         )
 
     def begin(self, connection: Connection) -> None:
-        for statement in (
+        settings = (
             "SET TRANSACTION READ ONLY",
             f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}s'",
             f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'",
@@ -98,8 +98,8 @@ class PostgreSQL(SqlEngine):
             "SET LOCAL timezone = 'UTC'",
             "SET LOCAL jit = off",  # compiling takes longer than most slices
             "SET LOCAL enable_sort = off",  # group by hashing: the planner overrates the number of groups
-        ):
-            connection.exec_driver_sql(statement)
+        )
+        connection.exec_driver_sql("; ".join(settings))
 
     def reason(self, error: BaseException | None, text: str) -> Reason:
         state = getattr(error, "sqlstate", None) or ""
