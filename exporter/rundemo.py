@@ -82,7 +82,7 @@ def _greet(service: Service, began: float) -> None:
     url = service.server.urls[0]
     print(  # noqa: T201
         f"\n  Status page   {url}\n  Metrics       {url}metrics\n\n"
-        "  A simulated business of some 2,500 customers; charges and usage go on. Ctrl-C ends it.\n",
+        "  A simulated business of some 2,000 customers; charges and usage go on. Ctrl-C ends it.\n",
         flush=True,
     )
     whole = threading.Event()

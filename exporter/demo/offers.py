@@ -61,7 +61,7 @@ def _kling(units_by: dict[str, tuple[int, int]]) -> Callable[[Random, bool], Amo
     """
 
     def make(rng: Random, new: bool) -> Amount:
-        seconds = (5, 10, 10, 15)[int(rng.random() * 4)]
+        seconds = (5, 10, 15, 15)[int(rng.random() * 4)]
         resolution = "1080p" if rng.random() < 0.6 else "720p"
         silent, sound = units_by[resolution]
         audio = "native" if sound and rng.random() < 0.6 else "off"
@@ -121,7 +121,7 @@ def _unpriced(rng: Random, new: bool) -> Amount:
 
 
 OFFERS: tuple[Offer, ...] = (
-    Offer("kling", "kling-v3", "kling-3.0", "text2video", 0.30, 110, _kling({"720p": (60, 90), "1080p": (80, 120)})),
+    Offer("kling", "kling-v3", "kling-3.0", "text2video", 0.35, 110, _kling({"720p": (60, 90), "1080p": (80, 120)})),
     Offer(
         "kling",
         "kling-v2-5-turbo",
@@ -138,24 +138,24 @@ OFFERS: tuple[Offer, ...] = (
         "video",
         0.16,
         90,
-        _video({"540p": 72_000_000, "720p": 144_000_000, "1080p": 216_000_000}, (5, 10, 10)),
+        _video({"540p": 72_000_000, "720p": 144_000_000, "1080p": 216_000_000}, (5, 10, 15)),
     ),
-    Offer("luma", "uni-1", "uni-1", "image", 0.04, 12, _images(40_400_000)),
-    Offer("bfl", "flux-2-flex", "flux-2-flex", "text2image", 0.08, 8, _flex),
-    Offer("bfl", "flux-kontext-max", "flux-kontext-max", "image2image", 0.05, 9, _images(8 * CENT, 2)),
-    Offer("elevenlabs", "eleven_v3", "tts-standard", "tts", 0.04, 3, _speech(8 * CENT)),
-    Offer("elevenlabs", "eleven_flash_v2_5", "tts-flash-turbo", "tts", 0.04, 2, _speech(4 * CENT)),
+    Offer("luma", "uni-1", "uni-1", "image", 0.03, 12, _images(40_400_000)),
+    Offer("bfl", "flux-2-flex", "flux-2-flex", "text2image", 0.05, 8, _flex),
+    Offer("bfl", "flux-kontext-max", "flux-kontext-max", "image2image", 0.04, 9, _images(8 * CENT, 2)),
+    Offer("elevenlabs", "eleven_v3", "tts-standard", "tts", 0.03, 3, _speech(8 * CENT)),
+    Offer("elevenlabs", "eleven_flash_v2_5", "tts-flash-turbo", "tts", 0.03, 2, _speech(4 * CENT)),
     Offer(
         "piapi",
         "seedance-2.5",
         "seedance-2.5",
         "video",
-        0.09,
+        0.13,
         150,
-        _video({"480p": 150_000_000, "720p": 350_000_000}, (5, 5, 10)),
+        _video({"480p": 150_000_000, "720p": 350_000_000}, (5, 10, 15)),
     ),
-    Offer("piapi", "Qubico/flux1-schnell", "flux-schnell", "txt2img", 0.04, 4, _images(1_500_000)),
-    Offer("newport", "lipsync", "lipsync", "lipsync", 0.04, 70, _newport(1)),
+    Offer("piapi", "Qubico/flux1-schnell", "flux-schnell", "txt2img", 0.03, 4, _images(1_500_000)),
+    Offer("newport", "lipsync", "lipsync", "lipsync", 0.03, 70, _newport(1)),
     Offer("newport", "lipsync-2.0", "lipsync-2.0", "lipsync", 0.03, 90, _newport(2)),
 )
 
@@ -174,5 +174,5 @@ WORDS: dict[str, Words] = {
     "newport": Words(("newport",), ("3",), "4", "content_moderated", "2"),
 }
 
-MEAN_COST = 0.82 * DOLLAR
+MEAN_COST = 1.03 * DOLLAR
 """Of one row, failures included: sets how many rows a plan's money pays for."""

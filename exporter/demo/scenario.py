@@ -1,6 +1,6 @@
 """The history of a believable business that sells AI video: pure, seeded, the same for the same seed and day.
 
-``history(seed, now)`` has some 2,500 customers over 16 months on monthly, yearly, weekly, daily and half-yearly
+``history(seed, now)`` has some 2,000 customers over 14 months on monthly, yearly, weekly, daily and half-yearly
 plans, and everything that happens to their money. ``usage_rows`` (``usage.py``) is what they made with it.
 """
 
@@ -17,8 +17,8 @@ from exporter.demo.facts import History, Payout, Topup, Transaction
 from exporter.demo.lives import Life
 from exporter.demo.purse import Span
 
-CUSTOMERS = 2500
-DAYS = 480
+CUSTOMERS = 2000
+DAYS = 425
 WEEK = 7 * DAY
 
 

@@ -15,7 +15,7 @@ from exporter.demo.offers import MEAN_COST, NOVELTY, NOVELTY_DAYS, NOVELTY_SHARE
 from exporter.demo.purse import Span
 from exporter.demo.scenario import history_and_spans, namespace
 
-COST_SHARE = 0.56
+COST_SHARE = 0.53
 """Of what a plan brings in, spent on providers by the average customer."""
 FAILS, MODERATED, CANCELED = 0.045, 0.015, 0.005
 CENTS = 10_000_000
