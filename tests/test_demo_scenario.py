@@ -204,7 +204,7 @@ def test_discounts_and_seats_are_there(business: tuple[History, list[Span]]) -> 
     assert min(given.values()) > 10
     assert {c.discount.coupon for c in made.customers if c.discount} == {"PARTNER15"}
     seats = [item.quantity for s in made.subscriptions for item in s.items if item.price == "price_team_seats"]
-    assert min(seats) <= 3
+    assert min(seats) <= 5
     assert max(seats) > 8
     cut = sum(line.discount for invoice in made.invoices for line in invoice.lines)
     assert 0.01 < cut / sum(line.amount for invoice in made.invoices for line in invoice.lines) < 0.2
