@@ -42,6 +42,8 @@ def parts_of(paid: Sequence[Paid], lines: Mapping[str, Mapping[str, int]]) -> Pa
 
 def allocate(amount: int, parts: Parts) -> dict[str, int]:
     """``amount`` in whole units by product; they add up to it. Of equal remainders the first name has the unit more."""
+    if len(parts) == 1:
+        return dict.fromkeys(parts, amount)
     sign = -1 if amount < 0 else 1
     exact = {product: abs(amount) * part for product, part in parts.items()}
     shares = {product: share.__floor__() for product, share in exact.items()}

@@ -51,10 +51,10 @@ OrphanKey = tuple[int, str, str]
 
 _FOLLOW = """
 SELECT r.id, r.created, r.currency, r.category, r.amount, r.fee,
-  (SELECT min(c.customer_id) FROM balance_transaction AS c {index}
+  (SELECT min(c.customer_id) FROM balance_transaction AS c {charge}
    WHERE c.account = r.account AND c.charge_id = r.charge_id AND c.customer_id IS NOT NULL)
-FROM balance_transaction AS r {index}
-WHERE r.account = ? AND r.charge_id {among} AND r.customer_id IS NULL"""
+FROM balance_transaction AS r {lost}
+WHERE r.account = ? AND r.charge_id {among} AND r.charge_id IS NOT NULL AND r.customer_id IS NULL"""
 """The rows about some charges that have no customer, and the charge's customer."""
 _ADOPT = "UPDATE balance_transaction SET customer_id = ? WHERE account = ? AND id = ?"
 _ADD_ORPHAN = """
@@ -96,10 +96,11 @@ def follow_charges(connection: Connection, account: str, charges: Iterable[str],
         return []
     if connection.dialect.name == "sqlite":
         # Named, because without statistics SQLite would rather go through the whole account.
-        index, among = "INDEXED BY balance_transaction_charge", "IN (SELECT value FROM json_each(?))"
-        rows = connection.exec_driver_sql(_FOLLOW.format(index=index, among=among), (account, json.dumps(ids)))
+        lost, charge = "INDEXED BY balance_transaction_lost", "INDEXED BY balance_transaction_charge"
+        statement = _FOLLOW.format(lost=lost, charge=charge, among="IN (SELECT value FROM json_each(?))")
+        rows = connection.exec_driver_sql(statement, (account, json.dumps(ids)))
     else:
-        statement = text(connection, _FOLLOW.format(index="", among="= ANY(?)"))
+        statement = text(connection, _FOLLOW.format(lost="", charge="", among="= ANY(?)"))
         rows = connection.exec_driver_sql(statement, (account, ids))
     found = [row for row in rows if row[-1] is not None]
     for _, created, currency, category, amount, fee, _ in found:

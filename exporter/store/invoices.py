@@ -233,8 +233,9 @@ def stored_invoices(connection: Connection, account: str, ids: Sequence[str]) ->
         payments: dict[str, list[InvoicePayment]] = {}
         paid = schema_invoices.invoice_payment
         query = select(paid.c.invoice_id, *(paid.c[name] for name in InvoicePayment._fields))
-        query = query.where(paid.c.account == account, paid.c.invoice_id.in_(some)).order_by(paid.c.id)
-        for id_, *payment in connection.execute(query):
+        query = query.where(paid.c.account == account, paid.c.invoice_id.in_(some))
+        # Sorted here, as below: asked for this order, SQLite goes through the whole account by its key.
+        for id_, *payment in sorted(map(tuple, connection.execute(query)), key=lambda row: row[1]):
             payments.setdefault(id_, []).append(InvoicePayment(*payment))
         heads = schema_invoices.invoice
         query = select(*(heads.c[name] for name in _INVOICE)).where(heads.c.account == account, heads.c.id.in_(some))
@@ -257,9 +258,8 @@ def notes_of(connection: Connection, account: str, ids: Sequence[str]) -> dict[s
     )
     for some in batches(ids):
         query = select(table.c.id, table.c.invoice_id, table.c.created, table.c.voided_at)
-        heads = connection.execute(
-            query.where(table.c.account == account, table.c.invoice_id.in_(some)).order_by(table.c.id)
-        ).all()
+        query = query.where(table.c.account == account, table.c.invoice_id.in_(some))
+        heads = sorted(connection.execute(query), key=lambda head: str(head.id))
         notes = [head.id for head in heads]
         lines: dict[str, list[CreditNoteLine]] = {}
         refunds: dict[str, list[tuple[str, int]]] = {}

@@ -27,6 +27,7 @@ ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
 LATER: tuple[Index, ...] = (
     schema.balance_transaction_intent,
     schema_attribution.balance_transaction_customer,
+    schema_attribution.balance_transaction_lost,
     schema.mrr_item_customer,
 )
 """Indexes that tables of version 1 have got in version 2."""

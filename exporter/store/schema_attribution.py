@@ -19,6 +19,15 @@ balance_transaction_customer = Index(
     postgresql_where=balance_transaction.c.customer_id.is_not(None),
 )
 
+_lost = balance_transaction.c.customer_id.is_(None) & balance_transaction.c.charge_id.is_not(None)
+balance_transaction_lost = Index(
+    "balance_transaction_lost",  # few: rows that wait for their charge's customer
+    balance_transaction.c.account,
+    balance_transaction.c.charge_id,
+    sqlite_where=_lost,
+    postgresql_where=_lost,
+)
+
 ledger_orphan = Table(
     "ledger_orphan",  # sums of the rows in balance_transaction that have no customer_id
     metadata,
