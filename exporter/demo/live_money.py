@@ -11,6 +11,7 @@ from exporter.demo.books import Books, settlement
 from exporter.demo.catalogue import DOWNGRADES, PACKS, PRICES, SETTLES_IN, UPGRADES
 from exporter.demo.coupons import LAUNCH, LOYAL, amount_of, given, standing, taken_off
 from exporter.demo.facts import Charge, Customer, Event, History, Item, Refund, Subscription
+from exporter.demo.invoicing import Invoice, InvoiceLine
 from exporter.demo.lives import DECLINES
 from exporter.demo.purse import period_end
 from exporter.demo.scenario import namespace
@@ -74,8 +75,8 @@ class LiveMoney:
         self.subscriptions[subscription.id] = subscription
         self.paying.append(subscription.id)
         self.world.add(customer, subscription, self._event(at, "created", subscription))
-        amount = price.amount - taken_off(price.amount, subscription.discounts)
-        self._pay(rng, at, subscription, amount, "Subscription creation", None)
+        row = (subscription.items[0], price.amount, taken_off(price.amount, subscription.discounts))
+        self._bill(rng, at, subscription, [row], "Subscription creation", "subscription_create")
 
     def discount(self, rng: Random, at: int) -> None:
         """The support team gives a fifth off to somebody who has no discount yet, or takes it back."""
@@ -107,10 +108,10 @@ class LiveMoney:
             self._set(at, subscription, cancel_at_period_end=True, canceled_at=at)
             return
         new = replace(item, price=PRICES[other].id)
-        self._set(at, subscription, items=(new, *subscription.items[1:]))
-        due = PRICES[other].amount - PRICES[name].amount
-        if due > 0:
-            self._pay(rng, at, subscription, due, "Change of plan", None)
+        changed = self._set(at, subscription, items=(new, *subscription.items[1:]))
+        if PRICES[other].amount > PRICES[name].amount:
+            rows = [(item, -PRICES[name].amount, 0), (new, PRICES[other].amount, 0)]
+            self._bill(rng, at, changed, rows, "Change of plan", "subscription_update")
 
     def refund(self, rng: Random, at: int) -> None:
         """One of the latest payments goes back, whole."""
@@ -151,10 +152,10 @@ class LiveMoney:
         if not subscription.pause_collection:
             own = self.world.collections["customers"].get(subscription.customer)
             off = left or (() if own is None or own.discount is None else (own.discount,))
-            amounts = [amount_of(price, item.quantity) for item, price in lines]
-            amount = sum(one - taken_off(one, off) for one in amounts)
+            amounts = [(item, amount_of(price, item.quantity)) for item, price in lines]
+            rows = [(item, amount, taken_off(amount, off)) for item, amount in amounts]
             rng = Random(f"{self.seed}:renewal:{id}:{start}")  # noqa: S311 - a story, not a secret
-            self._pay(rng, at, renewed, amount, "Subscription update", None)
+            self._bill(rng, at, renewed, rows, "Subscription update", "subscription_cycle")
         return end
 
     def _end(self, at: int, subscription: Subscription) -> None:
@@ -176,11 +177,61 @@ class LiveMoney:
     def _event(self, at: int, kind: str, subscription: Subscription) -> Event:
         return Event(f"evt_{self.namespace}{self.tail()}", at, f"customer.subscription.{kind}", subscription)
 
+    def _bill(
+        self,
+        rng: Random,
+        at: int,
+        payer: Subscription,
+        rows: list[tuple[Item, int, int]],
+        description: str,
+        reason: str,
+    ) -> None:
+        """An invoice until the end of the period, paid at once. ``rows``: item, amount, what a discount takes off."""
+        tail = self.tail()
+        invoice = Invoice(
+            f"in_{self.namespace}{tail}",
+            at,
+            payer.customer,
+            payer.id,
+            payer.currency,
+            "open",
+            tuple(
+                InvoiceLine(
+                    f"il_{self.namespace}{tail}n{n}",
+                    item.price,
+                    item.id,
+                    item.quantity,
+                    amount,
+                    at,
+                    max(at + 1, payer.period_end),
+                    reason == "subscription_update",
+                    off,
+                )
+                for n, (item, amount, off) in enumerate(rows)
+            ),
+            f"pi_{self.namespace}{tail}",
+            reason,
+        )
+        paid = replace(invoice, status="paid", paid_at=at)
+        self.world.add(paid)
+        for mark, kind, snapshot in (("if", "finalized", invoice), ("ip", "paid", paid)):
+            self.world.add(Event(f"evt_{self.namespace}{tail}{mark}", at, f"invoice.{kind}", snapshot))
+        if paid.total > 0:
+            self._pay(rng, at, payer, paid.total, description, None, tail)
+
     def _pay(
-        self, rng: Random, at: int, payer: Subscription, amount: int, description: str, failure: str | None
+        self,
+        rng: Random,
+        at: int,
+        payer: Subscription,
+        amount: int,
+        description: str,
+        failure: str | None,
+        tail: str | None = None,
     ) -> None:
         books = Books(History(self.seed, at, at), self.namespace)
         product = PRICES[payer.items[0].price.removeprefix("price_")].product
-        books.charge(rng, self.tail(), at, payer.customer, payer.currency, amount, description, product, failure)
+        tail = tail or self.tail()
+        books.charge(rng, tail, at, payer.customer, payer.currency, amount, description, product, failure)
         made = books.history
         self.world.add(*made.charges, *made.transactions, *made.events)

@@ -133,9 +133,23 @@ class EventFeed:
             )
 
     def list(self, source: str) -> float | None:
-        """Read the source's full list if it is due, and return the time that the source is then from."""
+        """Read the source's full list if it is due, and return the time that the source is then from.
+
+        A list that took long, or went on where a former process left it, is followed by what changed meanwhile.
+        """
         with self._locks[source]:
-            return self._handlers[source].resync() if self.due(source) else None
+            listed: float | None = None
+            # Twice, where so much has changed since a list that was begun long ago that another one is cheaper.
+            for _ in range(2):
+                if not self.due(source):
+                    break
+                listed = self._handlers[source].resync()
+                if self._reader.clock.now() - listed > OVERLAP and not self.due(source):
+                    outcome = self._serve([source]).get(source, listed)
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    listed = outcome
+            return listed
 
     def poll(self) -> dict[str, Outcome]:
         """Tell each source what changed since its last turn.

@@ -29,6 +29,8 @@ STRIPE_READS: tuple[tuple[str, Mapping[str, object], str], ...] = (
     ("/v1/balance", {}, "ledger drift"),
     ("/v1/subscriptions", {"limit": 1, "status": "all"}, "MRR"),
     ("/v1/events", {"limit": 1}, "changes of subscriptions"),
+    ("/v1/invoices", {"limit": 1, "expand": ["data.payments"]}, OPTIONAL + ": recognised revenue, the margin alert"),
+    ("/v1/credit_notes", {"limit": 1}, OPTIONAL + ": recognised revenue"),
     ("/v1/coupons", {"limit": 1}, OPTIONAL + ": discounts of subscriptions"),
     ("/v1/prices", {"limit": 1}, OPTIONAL + ": tiers and other currencies of prices"),
     ("/v1/customers", {"limit": 1}, OPTIONAL + ": discounts of customers"),
