@@ -60,7 +60,7 @@ def consistent(path: Path, before: Counters) -> tuple[set[str], Counters]:
         hit.add("long poll" if "stripe/demo/ledger" in whole else "backfill")
     if buckets and "usage/studio" not in whole:
         hit.add("roll-up")
-    if len(whole) == 3:
+    if {"stripe/demo/ledger", "stripe/demo/subscriptions", "stripe/demo/invoices", "usage/studio"} <= whole:
         hit.add("polling")
     return hit, counters
 
