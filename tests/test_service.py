@@ -237,7 +237,7 @@ def test_a_key_of_another_account_is_refused(town: Town) -> None:
         status = view.standing.status
         assert {name: found.up for name, found in status.items()} == {
             "stripe/demo/ledger": False, "stripe/demo/subscriptions": False, "usage/studio": True,
-            "stripe/demo/invoices": False,
+            "stripe/demo/invoices": False, "stripe/demo/payments": False,
             "stripe/demo/reconciliation": True,  # it waits for the ledger
         }  # fmt: skip
         for stream in ("ledger", "subscriptions"):
