@@ -124,7 +124,10 @@ def check_view(view: View, facts: Facts, zone: str) -> None:
             facts.transactions, start, end, rate, lambda at: datetime.fromtimestamp(at, tz).date()
         )
         assert Fraction(figures.revenue["cash"]) == sales / 100
-        check_recognized(figures, facts, tz, start, min(end, facts.now))
+        if facts.payers:
+            check_recognized(figures, facts, tz, start, min(end, facts.now))
+        else:  # nobody knows which payments belong to invoices
+            assert "recognized" not in {*figures.revenue, *figures.gross_profit}
         costs = truth.usage_cost(facts.usage, start, end)
         assert figures.cost is not None
         found = {f"{provider}/{model}": int(amount.scaleb(9)) for (provider, model), amount in figures.cost.items()}

@@ -86,13 +86,18 @@ def _check(
         assert attributed.cost == cost, figures.window
         assert attributed.revenue["cash"] == revenue, figures.window
         assert attributed.gross_profit["cash"] == {label: revenue[label] + left[label] for label in revenue}
+        known = facts.payers  # else nobody knows which payments belong to invoices
         for found, true in (
-            (attributed.revenue["recognized"], recognized),
-            (attributed.gross_profit["recognized"], {label: recognized[label] + left[label] for label in revenue}),
+            ()
+            if not known
+            else (
+                (attributed.revenue["recognized"], recognized),
+                (attributed.gross_profit["recognized"], {label: recognized[label] + left[label] for label in revenue}),
+            )
         ):
             assert found.keys() == revenue.keys()
             assert all(abs(found[label] - true[label]) < Fraction(1, 10**9) for label in found), figures.window
-        for basis in ("cash", "recognized"):
+        for basis in ("cash", "recognized") if known else ("cash",):
             assert sum(attributed.revenue[basis].values()) == Fraction(figures.revenue[basis])
             assert sum(attributed.gross_profit[basis].values()) == Fraction(figures.gross_profit[basis])
         assert sum((attributed.cost or {}).values()) == Fraction(figures.components["usage"])
