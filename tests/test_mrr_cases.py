@@ -13,7 +13,7 @@ from mrr_cases import AT, FILE, Case, read_cases, subscription_of
 from exporter.clock import iso
 from exporter.config import MrrRules
 from exporter.money import major
-from exporter.revenue.mrr import NOTES, mrr_of, value_of
+from exporter.revenue.mrr import NOTES, figures_of, mrr_of, value_of
 from exporter.revenue.mrr_explain import explain
 from exporter.revenue.mrr_unknown import REASONS
 from exporter.store.subscriptions import ItemMrr
@@ -45,6 +45,14 @@ def test_case(case: Case) -> None:
     assert int(total > 0) == case.subscribers
     if case.major is not None:
         assert str(major(total, found[0].currency)) == case.major
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_the_figure_that_is_kept_is_the_one_that_is_worked_out_step_by_step(case: Case) -> None:
+    for subscription in case.subscriptions:
+        stored = msgspec.json.decode(msgspec.json.encode(subscription))
+        for _ in range(2):  # what was remembered of the first one serves the second
+            assert mrr_of(stored, case.at, case.rules) == figures_of(value_of(stored, case.at, case.rules))
 
 
 def test_items_carry_their_product_and_the_subscription_s_currency() -> None:

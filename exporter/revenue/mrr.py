@@ -19,7 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final, Literal
+
+import msgspec
 
 from exporter.config import MrrRules
 from exporter.money import round_half_up
@@ -27,7 +30,7 @@ from exporter.revenue.mrr_discounts import Discount, read_discount
 from exporter.revenue.mrr_invoice import Cycle, OnInvoice
 from exporter.revenue.mrr_item import Charged, charged, uncounted
 from exporter.revenue.mrr_price import ZERO, Object
-from exporter.revenue.mrr_status import Status, earliest, status_of
+from exporter.revenue.mrr_status import COUNTED, Status, earliest, status_of
 from exporter.revenue.mrr_tax import Tax, inclusive_tax
 from exporter.revenue.mrr_unknown import Unknown
 from exporter.store.subscriptions import ItemMrr
@@ -73,7 +76,11 @@ def mrr_of(subscription: Object, at: int, rules: MrrRules) -> tuple[ItemMrr, ...
     ``subscription`` is what ``revenue.subscriptions`` stores. An item whose figure is not known says why in
     ``excluded`` and counts 0; nothing is valued by guess.
     """
-    value = value_of(subscription, at, rules)
+    return _plain(subscription, rules) or figures_of(value_of(subscription, at, rules))
+
+
+def figures_of(value: Valuation) -> tuple[ItemMrr, ...]:
+    """What is stored of a valuation."""
     return tuple(
         ItemMrr(
             item.of.id,
@@ -86,6 +93,41 @@ def mrr_of(subscription: Object, at: int, rules: MrrRules) -> tuple[ItemMrr, ...
         )
         for item in value.items
     )
+
+
+_MOVING = (
+    "cancel_at", "cancel_at_period_end", "pause_collection", "discounts", "discount", "customer_discount",
+    "customer_discount_unknown", "default_tax_rates", "latest_inclusive_tax",
+)  # fmt: skip
+_MOVING_ITEM = ("discounts", "tax_rates", "current_trial", "latest_inclusive_tax")
+
+
+def _plain(subscription: Object, rules: MrrRules) -> tuple[ItemMrr, ...] | None:
+    """The figures of a subscription of which nothing but prices and quantities counts, else None.
+
+    Most are of this kind, and hundreds of thousands of them may have the same few prices: each is valued once.
+    """
+    items: Sequence[Object] = subscription.get("items", ())
+    counts = subscription["status"] in COUNTED and rules.counts_from == "start"
+    if not counts or any(map(subscription.get, _MOVING)):
+        return None
+    found = []
+    for item in items:
+        price: Object = item["price"]
+        if any(map(item.get, _MOVING_ITEM)) or (price.get("recurring") or {}).get("interval") not in ("month", "year"):
+            return None
+        currency = str(subscription.get("currency") or items[0]["price"]["currency"]).lower()
+        figure = _plain_item(msgspec.json.encode(price), item.get("quantity"), currency)
+        found.append(figure._replace(item_id=str(item["id"])))
+    return tuple(found)
+
+
+@lru_cache(1024)
+def _plain_item(price: bytes, quantity: int | None, currency: str) -> ItemMrr:
+    """The item of a plain subscription; neither time nor a rule has a say."""
+    item = {"id": "", "price": msgspec.json.decode(price), "quantity": quantity}
+    (figure,) = figures_of(value_of({"status": "active", "currency": currency, "items": [item]}, 0, MrrRules()))
+    return figure
 
 
 def value_of(subscription: Object, at: int, rules: MrrRules) -> Valuation:

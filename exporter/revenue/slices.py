@@ -171,13 +171,14 @@ class SlicedRead(Generic[R]):
         with self._store.write() as connection:
             if rows:
                 self._listing.store(connection, rows)
+            last = {event.slice: event for event in pages}  # where a slice has come to is what its last page says
             for event in batch:
                 start = self._stored_start[event.slice]
                 if isinstance(event, _Split):
                     split_slice(connection, self._source, start, event.middle)
                     self._stored_start[event.slice] = event.middle
                     self._stored_start[event.lower] = start
-                else:
+                elif last[event.slice] is event:
                     move_slice(connection, self._source, start, event.after, event.reached, event.done)
             self._on_progress(connection, self.progress())
         for _ in pages:

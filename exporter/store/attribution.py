@@ -7,7 +7,6 @@ the transaction that stores the rows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from exporter.clock import BUCKET
 from exporter.store import schema
+from exporter.store.driver import any_of, text
 from exporter.store.methods import method_label
 from exporter.store.schema_attribution import group_member, ledger_orphan, payment_count
 
@@ -94,14 +94,12 @@ def follow_charges(connection: Connection, account: str, charges: Iterable[str],
     ids = sorted(set(charges))
     if not ids:
         return []
-    if connection.dialect.name == "sqlite":
-        # Named, because without statistics SQLite would rather go through the whole account.
-        lost, charge = "INDEXED BY balance_transaction_lost", "INDEXED BY balance_transaction_charge"
-        statement = _FOLLOW.format(lost=lost, charge=charge, among="IN (SELECT value FROM json_each(?))")
-        rows = connection.exec_driver_sql(statement, (account, json.dumps(ids)))
-    else:
-        statement = text(connection, _FOLLOW.format(lost="", charge="", among="= ANY(?)"))
-        rows = connection.exec_driver_sql(statement, (account, ids))
+    # Named, because without statistics SQLite would rather go through the whole account.
+    named = connection.dialect.name == "sqlite"
+    lost, charge = (f"INDEXED BY balance_transaction_{name}" if named else "" for name in ("lost", "charge"))
+    among, wanted = any_of(connection, ids)
+    statement = text(connection, _FOLLOW.format(lost=lost, charge=charge, among=among))
+    rows = connection.exec_driver_sql(statement, (account, wanted))
     found = [row for row in rows if row[-1] is not None]
     for _, created, currency, category, amount, fee, _ in found:
         orphans.add(created, currency, category, amount, fee, rows=-1)
@@ -116,11 +114,6 @@ def count_payments(connection: Connection, account: str, outcome: str, payments:
     rows = [(account, outcome, label, count) for label, count in sorted(payments.items()) if count]
     if rows:
         connection.exec_driver_sql(text(connection, _ADD_PAYMENTS), rows)
-
-
-def text(connection: Connection, statement: str) -> str:
-    """The statement with the driver's own placeholders: tuples go straight to the driver, for speed."""
-    return statement if connection.dialect.name == "sqlite" else statement.replace("?", "%s")
 
 
 def payment_counts(connection: Connection) -> dict[tuple[str, str, str], int]:

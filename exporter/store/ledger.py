@@ -6,7 +6,6 @@ happens to the process. A row counts once, by its id, however often it is handed
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from operator import add
 from typing import NamedTuple
@@ -15,7 +14,8 @@ from sqlalchemy import Connection, func, select
 
 from exporter.clock import BUCKET
 from exporter.store import schema
-from exporter.store.attribution import Orphans, count_payments, follow_charges, text
+from exporter.store.attribution import Orphans, count_payments, follow_charges
+from exporter.store.driver import any_of, text
 from exporter.store.methods import method_label
 from exporter.store.settlement import touch_days
 
@@ -196,17 +196,9 @@ def _insert(connection: Connection, account: str, fresh: Mapping[str, BalanceTra
 
 def _stored(connection: Connection, account: str, ids: Iterable[str]) -> dict[str, tuple[bool, str | None]]:
     """Of ``ids``, those that are stored, with their ``expanded`` and their customer."""
-    if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql(
-            "SELECT id, expanded, customer_id FROM balance_transaction"
-            " WHERE account = ? AND id IN (SELECT value FROM json_each(?))",
-            (account, json.dumps(list(ids))),
-        )
-    else:
-        found = connection.exec_driver_sql(
-            "SELECT id, expanded, customer_id FROM balance_transaction WHERE account = %s AND id = ANY(%s)",
-            (account, list(ids)),
-        )
+    among, wanted = any_of(connection, ids)
+    query = f"SELECT id, expanded, customer_id FROM balance_transaction WHERE account = ? AND id {among}"  # noqa: S608
+    found = connection.exec_driver_sql(text(connection, query), (account, wanted))
     return {id_: (bool(expanded), customer) for id_, expanded, customer in found}
 
 

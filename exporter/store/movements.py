@@ -17,6 +17,7 @@ from exporter.movement import Cause, Holding, NewMrr, moves_of, product_moves, s
 from exporter.store import schema
 from exporter.store import schema_movements as tables
 from exporter.store.database import upsert
+from exporter.store.driver import any_of, text
 from exporter.store.flows import key_name, latest, revisions
 
 KEPT = 400 * 86_400
@@ -44,8 +45,14 @@ def end_baseline(
     for product, count in connection.execute(select(items.c.product, payers).where(*worth).group_by(items.c.product)):
         subscribers[product, "baseline"] = int(count)
     _advance(connection, tables.subscriber_flow, account, bucket, subscribers)
-    paying = set(connection.execute(select(items.c.customer_id).distinct().where(*worth)).scalars())
-    _know(connection, account, paying.union(returning))
+    _know(connection, account, paying(connection, account).union(returning))
+
+
+def paying(connection: Connection, account: str) -> set[str]:
+    """Who has MRR now."""
+    items = schema.mrr_item
+    query = select(items.c.customer_id).distinct().where(items.c.account == account, items.c.mrr > 0)
+    return set(connection.execute(query).scalars())
 
 
 def name_new_mrr(connection: Connection, account: str, new_mrr: NewMrr) -> None:
@@ -72,13 +79,10 @@ def moving(connection: Connection, account: str, customers: Iterable[str], cause
 
 def customers_of(connection: Connection, account: str, subscription_ids: Iterable[str]) -> set[str]:
     """Who pays for these subscriptions, as far as they have items."""
-    items = schema.mrr_item
-    found: set[str] = set()
-    for some in _batches(list(subscription_ids)):
-        query = select(items.c.customer_id).where(items.c.account == account, items.c.subscription_id.in_(some))
-        # Not DISTINCT: SQLite would walk the whole index of customers, to have them in order.
-        found.update(connection.execute(query).scalars())
-    return found
+    among, wanted = any_of(connection, subscription_ids)
+    # Not DISTINCT: SQLite would walk the whole index of customers, to have them in order.
+    query = f"SELECT customer_id FROM mrr_item WHERE account = ? AND subscription_id {among}"  # noqa: S608
+    return {customer for (customer,) in connection.exec_driver_sql(text(connection, query), (account, wanted))}
 
 
 def _holdings(connection: Connection, account: str, customers: Sequence[str]) -> dict[str, list[Holding]]:
@@ -167,9 +171,9 @@ def _known(connection: Connection, account: str, customers: Sequence[str]) -> se
 
 
 def _know(connection: Connection, account: str, customers: Iterable[str]) -> None:
-    rows = [{"account": account, "customer_id": customer} for customer in sorted(customers)]
+    rows = [(account, customer) for customer in sorted(customers)]
     if rows:
-        connection.execute(insert(tables.mrr_known), rows)
+        connection.exec_driver_sql(text(connection, "INSERT INTO mrr_known (account, customer_id) VALUES (?, ?)"), rows)
 
 
 def _revise(connection: Connection, account: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from exporter.store import schema, schema_invoices
+from exporter.store.driver import text
 from exporter.store.invoices import DAY, Reversal, batches, insert_all
 
 
@@ -125,9 +126,8 @@ ON CONFLICT (account, kind, day) DO UPDATE SET revision = recognition_day.revisi
 def touch_days(connection: Connection, account: str, kind: str, days: Mapping[int, int]) -> None:
     """These UTC days have changed; ``until`` of each is the last time at which its lines may change a figure."""
     if days:
-        statement = _TOUCH if connection.dialect.name == "sqlite" else _TOUCH.replace("?", "%s")
         rows = [(account, kind, day, until) for day, until in sorted(days.items())]
-        connection.exec_driver_sql(statement, rows)
+        connection.exec_driver_sql(text(connection, _TOUCH), rows)
 
 
 def charge_days(rows: Iterable[Any]) -> dict[int, int]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, or_, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from exporter.movement import Cause
 from exporter.store import schema
+from exporter.store.driver import any_of, text
 from exporter.store.movements import customers_of, moving
 from exporter.store.trials import forget_trials, save_trials
 
@@ -54,34 +55,39 @@ class MrrTotal(NamedTuple):
     note: str | None
 
 
+_COLUMNS = ("account", *Subscription._fields, "read_at")
+_INSERT = f"INSERT INTO subscription ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_ITEM_COLUMNS = ("account", "subscription_id", "customer_id", "status", *ItemMrr._fields)
+_INSERT_ITEM = f"INSERT INTO mrr_item ({', '.join(_ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(_ITEM_COLUMNS))})"  # noqa: S608
+
+
 def save_subscriptions(
     connection: Connection,
     account: str,
     rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]],
     read_at: int,
     cause: Cause = "observed",
-) -> int:
-    """Replace these subscriptions and their items, with the movements that come of it.
-
-    Returns how many were new or had changed.
-    """
+) -> None:
+    """Replace these subscriptions and their items, with the movements that come of it."""
     if not rows:
-        return 0
-    table = schema.subscription
-    ids = [subscription.id for subscription, _ in rows]
-    before: dict[str, str] = {}
-    for some in _batches(ids):
-        found = select(table.c.id, table.c.object).where(table.c.account == account, table.c.id.in_(some))
-        before.update((row.id, row.object) for row in connection.execute(found))
-    payers = customers_of(connection, account, ids).union(payer(row) for row, _ in rows)
+        return
+    # In the order of their ids, so that neighbours share a page of the index.
+    rows = sorted(rows, key=lambda row: row[0].id)
+    stored = _stored(connection, account, [subscription.id for subscription, _ in rows])
+    payers = customers_of(connection, account, stored).union(payer(row) for row, _ in rows)
     with moving(connection, account, payers, cause, read_at):
-        _delete(connection, account, ids)
-        connection.execute(
-            insert(table), [{"account": account, **row._asdict(), "read_at": read_at} for row, _ in rows]
-        )
+        _delete(connection, account, stored)
+        values = [(account, *subscription, read_at) for subscription, _ in rows]
+        connection.exec_driver_sql(text(connection, _INSERT), values)
         _insert_items(connection, account, rows)
         save_trials(connection, account, ((row.id, row.object) for row, _ in rows))
-    return sum(before.get(subscription.id) != subscription.object for subscription, _ in rows)
+
+
+def _stored(connection: Connection, account: str, ids: Iterable[str]) -> list[str]:
+    """Those of ``ids`` that are stored."""
+    among, wanted = any_of(connection, ids)
+    query = text(connection, f"SELECT id FROM subscription WHERE account = ? AND id {among}")  # noqa: S608
+    return [id_ for (id_,) in connection.exec_driver_sql(query, (account, wanted))]
 
 
 def payer(subscription: Subscription) -> str:
@@ -210,18 +216,12 @@ def replace_items(
 
 def _insert_items(connection: Connection, account: str, rows: Sequence[tuple[Subscription, Sequence[ItemMrr]]]) -> None:
     values = [
-        {
-            "account": account,
-            "subscription_id": subscription.id,
-            "customer_id": payer(subscription),
-            "status": subscription.status,
-            **item._asdict(),
-        }
+        (account, subscription.id, payer(subscription), subscription.status, *item)
         for subscription, its_items in rows
         for item in its_items
     ]
     if values:
-        connection.execute(insert(schema.mrr_item), values)
+        connection.exec_driver_sql(text(connection, _INSERT_ITEM), values)
 
 
 def mrr_totals(connection: Connection) -> list[MrrTotal]:

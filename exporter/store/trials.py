@@ -10,13 +10,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
 
 from exporter.store import schema_movements as tables
+from exporter.store.driver import text
 
 GRACE = 3600
 """Seconds after its end within which a trial that is cancelled was not converted: Stripe ends it some moments late, and
 keeps the first invoice a draft for an hour."""
+
+_INSERT = """
+INSERT INTO subscription_trial (account, subscription_id, started, ended, converted) VALUES (?, ?, ?, ?, ?)"""
 
 
 class Trial(NamedTuple):
@@ -57,15 +61,15 @@ def trial_of(subscription: Mapping[str, Any]) -> Trial | None:
 
 def save_trials(connection: Connection, account: str, objects: Iterable[tuple[str, str]]) -> None:
     """Replace the trials of these subscriptions; ``objects`` are (id, stored JSON)."""
-    values: list[dict[str, object]] = []
-    for id_, text in objects:
-        if '"trial_end"' not in text:
+    values: list[tuple[object, ...]] = []
+    for id_, json_ in objects:
+        if '"trial_end"' not in json_:
             continue
-        trial = trial_of(json.loads(text))
+        trial = trial_of(json.loads(json_))
         if trial is not None:
-            values.append({"account": account, "subscription_id": id_, **trial._asdict()})
+            values.append((account, id_, *trial))
     if values:
-        connection.execute(insert(tables.subscription_trial), values)
+        connection.exec_driver_sql(text(connection, _INSERT), values)
 
 
 def forget_trials(connection: Connection, account: str, ids: Sequence[str]) -> None:
