@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import exporter.demo.api as simulated
 from exporter.clock import SystemClock
 from exporter.config import AccountSettings
 from exporter.demo.bulk import bulk_world
@@ -78,7 +79,9 @@ class Api:
         self._pipe.recv()
 
 
-def _serve(transactions: int, days: int, subscriptions: int, pipe: Connection) -> None:
+def _serve(transactions: int, days: int, subscriptions: int, any_version: bool, pipe: Connection) -> None:
+    if any_version:
+        simulated.OLDEST_VERSION = ""
     world = bulk_world(transactions, subscriptions, days=days)
     with running(world) as url:
         old = world.collections["balance_transactions"]
@@ -94,10 +97,13 @@ def _serve(transactions: int, days: int, subscriptions: int, pipe: Connection) -
 
 
 @contextmanager
-def api(transactions: int, days: int = 365, subscriptions: int = 0) -> Iterator[Api]:
-    """An account with so many charges, evenly over the last ``days``."""
+def api(transactions: int, days: int = 365, subscriptions: int = 0, *, any_version: bool = False) -> Iterator[Api]:
+    """An account with so many charges, evenly over the last ``days``.
+
+    ``any_version``: it answers clients that ask for a former version, too, in the shapes of today.
+    """
     here, there = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(transactions, days, subscriptions, there), daemon=True)
+    process = _SPAWN.Process(target=_serve, args=(transactions, days, subscriptions, any_version, there), daemon=True)
     process.start()
     try:
         yield Api(here)
