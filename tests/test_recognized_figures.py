@@ -251,6 +251,15 @@ def test_rows_that_cannot_be_linked_withhold_the_figure(store: Store, tmp_path: 
     assert "recognized" not in {*found.revenue, *found.complete}
     assert revenue(store, conf, T + DAY, AT) == 9  # out of the windows' reach it does not matter
     keep(store, bare._replace(payment_intent_id="pi_1", expanded=True))
+    assert revenue(store, conf) == 10
+
+
+def test_an_old_refund_that_cannot_be_linked_withholds_what_is_still_being_earned(store: Store, tmp_path: Path) -> None:
+    conf = settings(tmp_path)
+    bare = money(-100, T + 2 * DAY, "refund", intent=None, expanded=False, source="re_1", id="txn_bare")
+    keep(store, invoice(line(1000), **PAID), money(1000), bare)
+    assert window(store, conf, T + 5 * DAY).revenue.get("recognized") is None
+    assert revenue(store, conf, END + DAY, AT) == 0  # the invoice is earned: the refund was what it was
 
 
 def test_an_invoice_that_does_not_add_up_makes_figures_incomplete(store: Store, tmp_path: Path) -> None:

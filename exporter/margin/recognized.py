@@ -28,6 +28,8 @@ REVENUE: Final = tuple(
     category for category, kind in CATEGORY_KIND.items() if kind in ("gross", "refund", "dispute", "connect")
 )
 """Reporting categories whose rows are revenue or take it back."""
+BACK: Final = tuple(category for category in REVENUE if kind_of(category) in ("refund", "dispute"))
+"""Those that take money back, or return what was taken."""
 OTHER: Final = "other"
 """Label of the customers that have none of their own."""
 WRITE_OFFS: Final = ("write_off", "write_off_paid")
@@ -91,7 +93,7 @@ class RecognizedMemory:
         if not any(rows.get(account) for account in accounts):
             return dict.fromkeys(accounts, 0)
         if self._unlinked[0] != (rows, start) or fresh:
-            found = {account: recognition.unlinked(connection, account, start, REVENUE) for account in accounts}
+            found = {account: recognition.unlinked(connection, account, start, REVENUE, BACK) for account in accounts}
             self._unlinked = ((rows, start), found)
         return self._unlinked[1]
 

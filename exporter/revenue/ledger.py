@@ -21,7 +21,7 @@ from exporter.revenue.settlement import note_transactions
 from exporter.revenue.slices import Chunk
 from exporter.revenue.whole import Hooks, begin, finish_slices, in_slices, leave_to_slices
 from exporter.store.database import Store, get_cursor, set_cursor
-from exporter.store.ledger import BalanceTransaction, add_transactions
+from exporter.store.ledger import BalanceTransaction, add_transactions, oldest_unexpanded
 from exporter.store.slices import StoredSlice, add_slice
 
 log = logging.getLogger("exporter.revenue")
@@ -36,8 +36,6 @@ REREAD_PAGES = 20
 """Pages read one after another before the rest goes to slices: what a poll holds in memory at once."""
 ASK_AGAIN = 24 * 3600
 """A key that may not expand sources is tried again after this."""
-COMPLETED_SPAN = 63 * 86_400
-"""Once sources can be expanded again, so much is read again for the customers of its rows: what figures show."""
 STRIPE_BEGAN = 1_262_304_000  # 2010-01-01: no transaction is older
 
 ENDPOINT = "/v1/balance_transactions"
@@ -229,9 +227,10 @@ class LedgerPoll:
             with self._store.write() as connection:
                 self._set(connection, bare=int(not listing.expand))
                 if bare and watermark is not None:
-                    add_slice(
-                        connection, self._source, StoredSlice(max(since, watermark - COMPLETED_SPAN), watermark + 1)
-                    )
+                    # An old refund may cut an invoice that is still being earned: whatever was stored bare.
+                    oldest = oldest_unexpanded(connection, self._reader.account.name)
+                    low = watermark if oldest is None else max(since, oldest)
+                    add_slice(connection, self._source, StoredSlice(low, max(low, watermark) + 1))
                     self._set(connection, pending=watermark)
                     return True
         return False

@@ -287,6 +287,14 @@ def unexpanded_rows(connection: Connection) -> dict[str, int]:
     return {account: int(rows) for account, rows in connection.execute(query)}
 
 
+def oldest_unexpanded(connection: Connection, account: str) -> int | None:
+    """When the oldest row was created that is stored without its source; None without such rows."""
+    table = schema.balance_transaction
+    query = select(func.min(table.c.created)).where(table.c.account == account, table.c.expanded.is_(False))
+    found = connection.execute(query).scalar_one_or_none()
+    return None if found is None else int(found)
+
+
 def oldest_transaction(connection: Connection, account: str) -> str | None:
     """Id of the account's oldest row: the witness that a key still belongs to it."""
     table = schema.balance_transaction

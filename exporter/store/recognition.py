@@ -165,20 +165,26 @@ def payments(
     return [Payment(*row) for row in found]
 
 
-def unlinked(connection: Connection, account: str, start: int, categories: Sequence[str]) -> int:
-    """Rows since ``start`` of which it is not known whether an invoice names them: the key may not read their source.
+def unlinked(connection: Connection, account: str, start: int, categories: Sequence[str], back: Sequence[str]) -> int:
+    """Rows that may change a figure after ``start``, of which it is not known whether an invoice names them: the key
+    may not read their source. 0 where the account has no invoices that money paid.
 
-    0 where the account has no invoices that money paid.
+    Of ``categories`` since then; of ``back`` (money that goes back) also older ones, as long as they may have cut a
+    line that is still being earned.
     """
-    paid = schema_invoices.invoice_payment
+    paid, days = schema_invoices.invoice_payment, schema_invoices.recognition_day
     if connection.execute(select(paid.c.id).where(paid.c.account == account).limit(1)).first() is None:
         return 0
+    running = select(func.min(days.c.day)).where(
+        days.c.account == account, days.c.kind == "lines", days.c.until > start
+    )
+    since = connection.execute(running).scalar_one_or_none()
     table = schema.balance_transaction
     query = select(func.count()).where(
         table.c.account == account,
-        table.c.created >= start,
+        table.c.created >= min(start, start if since is None else int(since)),
         table.c.expanded.is_(False),
-        table.c.category.in_(categories),
+        or_(table.c.category.in_(back), (table.c.created >= start) & table.c.category.in_(categories)),
     )
     return int(connection.execute(query).scalar_one())
 
