@@ -311,13 +311,13 @@ def test_403_on_expansion_alone_stores_rows_without_their_source(stripe: Account
     assert stripe.requests()[LIST, "403"] == 1
     assert stripe.status().reason == "permission"
 
-    # A day later it is tried again; the permission was added, and all rows that figures may show are completed.
+    # A day later it is tried again; the permission was added, and all rows are completed, however old.
     stripe.world.keys[DEMO_KEY].denied.clear()
     stripe.clock.advance(DAY)
     source.poll_ledger()
     assert (stripe.status().up, stripe.status().reason) == (True, None)
     with stripe.store.read() as connection:
-        assert ledger.unexpanded_rows(connection) == {"main": 1}
+        assert ledger.unexpanded_rows(connection) == {"main": 0}
     stripe.assert_exact()
     asked = stripe.requests()[LIST, "200"]
     stripe.clock.advance(900)
