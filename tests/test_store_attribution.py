@@ -27,6 +27,7 @@ from exporter.store.attribution import (
 from exporter.store.database import Store
 from exporter.store.ledger import BalanceTransaction, add_transactions
 from exporter.store.methods import METHODS, REASONS, method_label, reason_label
+from exporter.store.paid import linked_rows
 from exporter.store.schema_attribution import ledger_orphan, payment_count
 
 T = 900_000
@@ -177,6 +178,15 @@ def test_a_state_from_before_attribution_is_attributed(store: Store) -> None:
         rebuild(connection)
         assert payment_counts(connection) == counted == {("main", "succeeded", "card"): 4}
     assert (owners(store), orphans(store)) == before
+
+
+def test_a_row_about_a_charge_has_its_payment_intent(store: Store) -> None:
+    """Refunds of charges name it mostly, disputes not always; invoices are linked to payment intents."""
+    with store.write() as connection:
+        lone = charge(9, created=T + 5)._replace(charge_id=None, source_id="tu_1", payment_intent_id=None)
+        add_transactions(connection, "main", [charge(1, created=T - 1), refund(1, of=1), refund(2, of=2), lone])
+        found = linked_rows(connection, "main", T, T + 2 * BUCKET)
+    assert [(row.charge_id, row.payment_intent_id) for row in found] == [("ch_1", "pi_1"), ("ch_2", None)]
 
 
 def test_the_choice_is_kept_in_order(store: Store) -> None:
