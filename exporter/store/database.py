@@ -64,12 +64,15 @@ class Store:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         os.chmod(path, 0o600)
         self._process_lock = _lock_file(f"{path}.lock", path)
-        engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False})
+        # Each connection has a page cache of its own: few are kept while nothing happens.
+        engine = create_engine(
+            self.url, pool_size=2, max_overflow=20, connect_args={"timeout": 30, "check_same_thread": False}
+        )
 
         @event.listens_for(engine, "connect")
         def _configure(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's implicit one comes too late
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-4096"):
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-2048"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @event.listens_for(engine, "begin")
@@ -84,7 +87,7 @@ class Store:
             self.url,
             pool_pre_ping=True,
             pool_size=4,
-            max_overflow=4,
+            max_overflow=12,
             connect_args={"connect_timeout": 10, "application_name": "margin-exporter"},
         )
 
