@@ -38,6 +38,7 @@ usage:
     quantities: {duration_s: duration_s, images: images, characters: characters, units: units}
 """
 SOURCES = 5
+WHOLE = "SELECT count(*) FROM source_status WHERE complete_at IS NOT NULL AND source NOT LIKE '%reconciliation'"
 AFTERWARDS = 60.0
 ADDRESS = "127.0.0.1:10119"
 
@@ -82,7 +83,7 @@ def serve(stripe_url: str, usage_url: str) -> dict[str, float]:
         try:
             time.sleep(3)
             started = memory(process.pid)
-            while asked(state, "SELECT count(*) FROM source_status WHERE complete_at IS NOT NULL AND source NOT LIKE '%reconciliation'") < SOURCES:
+            while asked(state, WHOLE) < SOURCES:
                 time.sleep(0.5)
             seconds, first = time.monotonic() - begun, memory(process.pid)
             until = time.monotonic() + AFTERWARDS
