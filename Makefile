@@ -1,6 +1,6 @@
 # make demo   install, then run the exporter on a simulated business; open the URL it prints
 # make test   install, then run all tests
-# make bench  install, then measure: some fifteen minutes, on a machine that does nothing else (benchmarks/README.md)
+# make bench  install, then measure: some twenty minutes, on a machine that does nothing else (benchmarks/README.md)
 # make lint   format check, linter, types
 PYTHON ?= python3
 VENV   := .venv
@@ -16,7 +16,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 bench: $(STAMP)
-	@for one in scrape stripe_read ledger_poll usage_rollup webhook memory demo_start; do \
+	@for one in scrape stripe_read stripe_backfill ledger_poll usage_rollup webhook memory demo_start; do \
 	  $(BIN)/python -m benchmarks.$$one || exit 1; done
 
 lint: $(STAMP)

@@ -167,8 +167,10 @@ def of_peer(peer: Peer, url: str, bare: str) -> dict[str, float]:
     found: dict[str, float] = {"peak_mb": 0.0}
     for stream, size in zip(STREAMS, SAMPLE, strict=True):
         idle, spent = run(peer, bare, stream, start), run(peer, url, stream, start)
-        assert idle.rows <= 1, (peer.name, stream, idle.rows)
-        assert spent.rows == size, (peer.name, stream, spent.rows)
+        assert idle.rows <= 2, (peer.name, stream, idle.rows)
+        # tap-stripe moves its windows while it reads, and may tell of a row twice and of another never.
+        assert abs(spent.rows - size) <= size / 1000, (peer.name, stream, spent.rows)
+        found[f"{stream}_rows"] = spent.rows
         found[stream] = rate(spent, idle)
         found["peak_mb"] = max(found["peak_mb"], sum(spent.peaks))
     return found
@@ -187,9 +189,10 @@ def together(transactions: float, subscriptions: float) -> float:
 def all_peers() -> dict[str, dict[str, float]]:
     """``{name: figures}`` of each peer, on a core of its own as the exporter."""
     chains = peers()
-    with on_core(1), ExitStack() as stack:
-        full = stack.enter_context(api(SAMPLE[0], days=DAYS, subscriptions=SAMPLE[1], any_version=True))
-        bare = stack.enter_context(api(1, any_version=True))
+    with ExitStack() as stack:
+        with on_core(1):
+            full = stack.enter_context(api(SAMPLE[0], days=DAYS, subscriptions=SAMPLE[1], any_version=True))
+            bare = stack.enter_context(api(2, any_version=True))
         with on_core(0):
             return {chain.name: of_peer(chain, full.url, bare.url) for chain in chains}
 
