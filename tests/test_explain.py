@@ -196,13 +196,14 @@ def test_what_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_one_line_for_what_is_wrong(tmp_path: Path) -> None:
     url = state(tmp_path, main=SIMPLE, eu=SIMPLE)
     (tmp_path / "margin.yaml").write_text(
-        "accounts: [{name: main, api_key: 'env:STRIPE_API_KEY'}, {name: eu, api_key: 'env:STRIPE_API_KEY'}]\n"
+        "accounts: [{name: main, api_key: 'env:STRIPE_API_KEY'}, {name: eu, api_key: 'env:STRIPE_EU_KEY'}]\n"
     )
     config = tmp_path / "margin.yaml"
+    keys = {"STRIPE_EU_KEY": "rk_test_eu"}
 
     def fails(error: type[Exception], said: str, id_: str = "sub_1", account: str | None = None, **more: Any) -> None:
         with pytest.raises(error) as found:
-            explain_mrr(config, more.get("env", environment(url)), id_, account, more.get("at"))
+            explain_mrr(config, {**keys, **more.get("env", environment(url))}, id_, account, more.get("at"))
         assert said in str(found.value)
         assert "\n" not in str(found.value)
 

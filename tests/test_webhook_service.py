@@ -160,7 +160,7 @@ def test_a_storm_of_a_thousand_events_costs_a_few_reads(site: Site) -> None:
 
 
 def test_forged_events_read_nothing_and_move_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="exporter")
     forged = Endpoint(site.world, site.hook, "whsec_of_somebody_else")
     time.sleep(1.5)
     reads = site.reads()
