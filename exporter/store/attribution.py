@@ -54,7 +54,7 @@ SELECT r.id, r.created, r.currency, r.category, r.amount, r.fee,
   (SELECT min(c.customer_id) FROM balance_transaction AS c {charge}
    WHERE c.account = r.account AND c.charge_id = r.charge_id AND c.customer_id IS NOT NULL)
 FROM balance_transaction AS r {lost}
-WHERE r.account = ? AND r.charge_id {among} AND r.customer_id IS NULL"""
+WHERE r.account = ? AND r.charge_id {among} AND r.customer_id IS NULL AND r.source_id <> r.charge_id"""
 """The rows about some charges that have no customer, and the charge's customer."""
 _ADOPT = "UPDATE balance_transaction SET customer_id = ? WHERE account = ? AND id = ?"
 _ADD_ORPHAN = """

@@ -160,7 +160,11 @@ balance_transaction = Table(
 Index("balance_transaction_created", balance_transaction.c.account, balance_transaction.c.created)
 Index("balance_transaction_charge", balance_transaction.c.account, balance_transaction.c.charge_id)
 balance_transaction_intent = Index(
-    "balance_transaction_intent", balance_transaction.c.account, balance_transaction.c.payment_intent_id
+    "balance_transaction_intent",
+    balance_transaction.c.account,
+    balance_transaction.c.payment_intent_id,
+    sqlite_where=balance_transaction.c.payment_intent_id.is_not(None),
+    postgresql_where=balance_transaction.c.payment_intent_id.is_not(None),
 )
 """Invoices name what they were paid by as payment intents."""
 

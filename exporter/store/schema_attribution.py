@@ -19,7 +19,11 @@ balance_transaction_customer = Index(
     postgresql_where=balance_transaction.c.customer_id.is_not(None),
 )
 
-_lost = balance_transaction.c.customer_id.is_(None) & balance_transaction.c.charge_id.is_not(None)
+_lost = (
+    balance_transaction.c.customer_id.is_(None)
+    & balance_transaction.c.charge_id.is_not(None)
+    & (balance_transaction.c.source_id != balance_transaction.c.charge_id)
+)
 balance_transaction_lost = Index(
     "balance_transaction_lost",  # few: rows that wait for their charge's customer
     balance_transaction.c.account,
