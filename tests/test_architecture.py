@@ -13,7 +13,7 @@ PACKAGE = ROOT / "exporter"
 ROOMS = ("cli", "serve", "metrics", "margin", "revenue|cost", "store", "ground")
 """From the top down. Revenue and cost do not know each other; modules of the ground may, where they need to."""
 
-TOP = {"cli", "rundemo", "__main__"}
+TOP = {"cli", "commands", "rundemo", "__main__"}
 LEVEL = {"serve": 1, "metrics": 2, "margin": 3, "revenue": 4, "cost": 4, "store": 5}
 GROUND = 6
 

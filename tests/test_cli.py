@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from exporter import cli
+from exporter.commands.flags import variable_of
 
 ROOT = Path(__file__).parent.parent
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    parser = cli._parser()
+    parser = cli.build_parser()
     subcommands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     found = {"": parser, **subcommands.choices}
     for command, below in subcommands.choices.items():
@@ -46,7 +47,7 @@ def test_every_flag_is_documented(command: str, flag: str) -> None:
     row = next((line for line in page.splitlines() if line.startswith(f"| `{flag}` |")), None)
     assert row is not None, f"{flag} is not in docs/configuration.md"
     if flag != "--version":
-        assert f"`{cli.variable_of(flag)}`" in row
+        assert f"`{variable_of(flag)}`" in row
         assert command in row or "| all |" in row
 
 

@@ -132,7 +132,7 @@ def test_the_real_binary_knows_every_flag(service: str) -> None:
 
 @pytest.mark.parametrize("service", ["exporter", "exporter-demo"])
 def test_the_exporter_knows_every_flag(service: str) -> None:
-    options = cli._parser().parse_args(SERVICES[service]["command"])
+    options = cli.build_parser().parse_args(SERVICES[service]["command"])
     assert vars(options)["web.listen_address"] == ["0.0.0.0:10110"]
     assert options.command == {"exporter": "serve", "exporter-demo": "demo"}[service]
 
