@@ -12,10 +12,14 @@ from datetime import date
 from decimal import Decimal
 
 from exporter.config import Settings
+from exporter.cost.pricing import EXACT
 from exporter.fx import Fx
 from exporter.margin.ledger import Ledger
 from exporter.margin.recognition import SCALE, Book, Cell
 from exporter.money import exponent
+
+PLACES = Decimal("1e-12")
+"""Sums are rounded to this part of a major unit, at the very end."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,12 @@ class Earnings:
 
 def amount_of(scaled: int, currency: str) -> Decimal:
     """10**-SCALE minor units → major units, exact."""
-    return Decimal(scaled).scaleb(-SCALE - exponent(currency))
+    return EXACT.scaleb(Decimal(scaled), -SCALE - exponent(currency))
+
+
+def tidy(amount: Decimal) -> Decimal:
+    """Rounded to ``PLACES``: a tenth of ten is one, not 0.99…"""
+    return EXACT.quantize(amount, PLACES)
 
 
 def earnings(cells: Mapping[Cell, int], fx: Fx) -> Earnings:
@@ -52,11 +61,13 @@ def earnings(cells: Mapping[Cell, int], fx: Fx) -> Earnings:
         if rate is None:
             missing.add(currency)
             continue
-        worth = amount_of(sums[key], currency) * rate
-        total += worth
-        by_product[product] = by_product.get(product, Decimal(0)) + worth
-        by_customer[customer] = by_customer.get(customer, Decimal(0)) + worth
-    return Earnings(total, by_product, by_customer, frozenset(missing))
+        worth = EXACT.multiply(amount_of(sums[key], currency), rate)
+        total = EXACT.add(total, worth)
+        by_product[product] = EXACT.add(by_product.get(product, Decimal(0)), worth)
+        by_customer[customer] = EXACT.add(by_customer.get(customer, Decimal(0)), worth)
+    products = {product: tidy(amount) for product, amount in by_product.items()}
+    customers = {customer: tidy(amount) for customer, amount in by_customer.items()}
+    return Earnings(tidy(total), products, customers, frozenset(missing))
 
 
 def recognized_by(ledger: Ledger, settings: Settings, start: int, end: int) -> Earnings | None:
@@ -73,7 +84,7 @@ def by_account(cells: Mapping[Cell, int], kind: str) -> dict[tuple[str, str], De
         if cell.kind == kind:
             held = (cell.account, cell.currency)
             sums[held] = sums.get(held, 0) + amount
-    return {held: amount_of(sums[held], held[1]) for held in sorted(sums)}
+    return {held: tidy(amount_of(sums[held], held[1])) for held in sorted(sums)}
 
 
 def held_currencies(book: Book) -> set[tuple[str, str]]:
