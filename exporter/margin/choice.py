@@ -118,7 +118,8 @@ class Choice:
         with self._store.write() as connection:
             save_members(connection, dimension, labels)
             set_cursor(connection, CHOICE, dimension, reason)
-        log.info("chosen %ss=%d", dimension, len(labels))
+        if not same:
+            log.info("%ss with series of their own are chosen count=%d", dimension, len(labels))
         return not same
 
 

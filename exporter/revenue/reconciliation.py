@@ -163,9 +163,9 @@ class Reconciliation:
                 record(connection, at, "reconciliation", f"{account}: {_said(found)}")
         span = f"{iso(found.start)}…{iso(found.end)}"
         if not differing:
-            log.info("reconciled account=%s interval=%s lines=%d: no difference", account, span, len(found.lines))
+            log.info("reconciled, no difference account=%s interval=%s lines=%d", account, span, len(found.lines))
             return None
-        log.warning("reconciliation differs account=%s interval=%s: %s", account, span, _said(found))
+        log.warning("reconciliation differs: %s account=%s interval=%s", _said(found), account, span)
         return _said(found)
 
     def _since(self) -> int:
