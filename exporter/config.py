@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from exporter import yamldoc
+from exporter.budget import Budget
 from exporter.databaseurl import DatabaseUrl, read_address, state_address
 from exporter.fx import Fx, FxRate
 from exporter.secret import Secret, SecretReference, Surroundings, secret_reference, surroundings
@@ -204,6 +205,7 @@ class MarginFile(Document):
     mrr: MrrRules = MrrRules()
     recognition: RecognitionRules = RecognitionRules()
     fx: dict[Currency, tuple[FxRate, ...]] = Field(default_factory=dict)
+    budget: tuple[Budget, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> MarginFile:
@@ -230,12 +232,8 @@ class MarginFile(Document):
             text = f"{self.reporting_currency} is the reporting currency; its rate is 1 and is not set here"
             mistakes.append((("fx", self.reporting_currency), text))
         for currency, rates in self.fx.items():
-            for i, (earlier, later) in enumerate(itertools.pairwise(rates), start=1):
-                if later.from_ <= earlier.from_:
-                    text = (
-                        f"{later.from_} does not come after {earlier.from_}; write the rates in the order of their days"
-                    )
-                    mistakes.append((("fx", currency, i, "from"), text))
+            mistakes += _unordered(("fx", currency), "rates", rates)
+        mistakes += _unordered(("budget",), "budgets", self.budget)
         raise_mistakes(mistakes)
         return self
 
@@ -248,6 +246,17 @@ def _own_secrets(accounts: tuple[AccountSettings, ...]) -> tuple[AccountSettings
         account if "webhook_secret" in account.model_fields_set else account.model_copy(update={"webhook_secret": None})
         for account in accounts
     )
+
+
+def _unordered(place: Place, what: str, entries: Sequence[FxRate | Budget]) -> list[tuple[Place, str]]:
+    return [
+        (
+            (*place, i, "from"),
+            f"{later.from_} does not come after {earlier.from_}; write the {what} in the order of their days",
+        )
+        for i, (earlier, later) in enumerate(itertools.pairwise(entries), start=1)
+        if later.from_ <= earlier.from_
+    ]
 
 
 def _twice(section: str, names: Sequence[str]) -> list[tuple[Place, str]]:
@@ -285,6 +294,7 @@ class Settings:
     reporting_currency: str = "usd"
     business_time_zone: str = "UTC"
     fx: Fx = field(default_factory=lambda: Fx("usd", {}))
+    budget: tuple[Budget, ...] = ()
     mrr: MrrRules = field(default_factory=MrrRules)
     recognition: RecognitionRules = field(default_factory=RecognitionRules)
     customers: CustomerSettings = field(default_factory=CustomerSettings)
@@ -313,6 +323,7 @@ def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
         reporting_currency=file.reporting_currency,
         business_time_zone=file.business_time_zone,
         fx=Fx(file.reporting_currency, file.fx),
+        budget=file.budget,
         mrr=file.mrr,
         recognition=file.recognition,
         customers=file.customers,

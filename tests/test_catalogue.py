@@ -34,6 +34,8 @@ def test_money_says_its_unit_and_that_it_is_polled(metric: Metric) -> None:
     if "_amount" in metric.name:
         assert "major units" in metric.help
         assert "currency" in metric.labels
+        if metric.name == "margin_budget_amount":
+            return  # configured, not polled
         assert re.search(r"Polled .* every|polled sources .* every", metric.help)
 
 

@@ -402,6 +402,18 @@ BAD: dict[str, tuple[str, Mapping[str, str] | None, str]] = {
         "margin.yaml:1:50: fx.eur[1].from: 2026-02-01 does not come after 2026-02-01; "
         "write the rates in the order of their days",
     ),
+    "budget of half a month": (
+        'budget: [{from: 2026-02-02, amount: "1"}]\n',
+        None,
+        "margin.yaml:1:17: budget[0].from: a budget is for whole months: 2026-02-02 must be the first day of one, "
+        "such as 2026-02-01",
+    ),
+    "budgets out of order": (
+        'budget: [{from: 2026-02-01, amount: "1"}, {from: 2026-02-01, amount: "2"}]\n',
+        None,
+        "margin.yaml:1:50: budget[1].from: 2026-02-01 does not come after 2026-02-01; "
+        "write the budgets in the order of their days",
+    ),
     "no rate": (
         'fx: {eur: [{from: 2026-02-01, rate: "0"}]}\n',
         None,

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import Connection, create_engine, inspect, text
 
-from exporter import config, usagelog
+from exporter import budget, config, usagelog
 from exporter.config import Settings, load_settings
 from exporter.cost import charges, plans, pricefile, pricevalues
 from exporter.cost.pricebook import load_pricebook, parse_pricebook
@@ -36,6 +36,7 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("configuration.md", "recognition", config.RecognitionRules),
     ("configuration.md", "recognition.spread", config.Spread),
     ("configuration.md", "fx", FxRate),
+    ("configuration.md", "budget", budget.Budget),
     ("pricing.md", "Top", pricefile.PriceFile),
     ("pricing.md", "defaults", pricefile.Defaults),
     ("pricing.md", "providers", pricefile.Provider),

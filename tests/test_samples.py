@@ -16,7 +16,7 @@ from exporter.margin.standing import read_standing
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import windows
 from exporter.metrics.exposition import render
-from exporter.metrics.samples import fx_samples, mrr_samples, standing_samples, usage_samples
+from exporter.metrics.samples import budget_samples, fx_samples, mrr_samples, standing_samples, usage_samples
 from exporter.store import sources as state
 from exporter.store.database import Store
 from exporter.store.lease import Lease
@@ -180,3 +180,24 @@ def test_rates_in_force_are_shown_with_their_day(tmp_path: Path) -> None:
     configured = load_settings(path, ENVIRONMENT)
     made = {s.name: s.value for s in fx_samples(configured, ["eur", "sek"], AT)}
     assert made == {"margin_fx_rate": 1.1, "margin_fx_rate_timestamp_seconds": 1_767_225_600.0}
+
+
+def test_budgets_of_this_month_and_the_last_and_when_they_end(tmp_path: Path) -> None:
+    path = tmp_path / "margin.yaml"
+    path.write_text(
+        "business_time_zone: Asia/Kathmandu\n"
+        'budget: [{from: 2026-10-01, amount: "900.50"}, {from: 2026-11-01, amount: "1000"}]\n'
+    )
+    configured = load_settings(path, ENVIRONMENT)
+
+    def made(at: int) -> dict[tuple[str, str], float]:
+        return {(s.name, s.labels[0]): s.value for s in budget_samples(configured, at)}
+
+    november = 1_793_491_200 - 5 * 3600 - 2700  # 2026-11-01 00:00 in Kathmandu, a quarter of an hour off the full hour
+    december = november + 30 * 86_400
+    amount, end = "margin_budget_amount", "margin_budget_end_timestamp_seconds"
+    assert made(november) == {
+        (amount, "mtd"): 1000.0, (end, "mtd"): december, (amount, "prev_month"): 900.5, (end, "prev_month"): november,
+    }  # fmt: skip
+    assert made(november - 1) == {(amount, "mtd"): 900.5, (end, "mtd"): november}
+    assert made(november - 40 * 86_400) == {}

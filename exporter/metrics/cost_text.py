@@ -17,6 +17,13 @@ gauge margin_cost_component_amount{component,window,currency}
     elapsed time, breakage of packs that expired), major units of the reporting currency. Their sum is what gross profit
     subtracts. @joined
 
+gauge margin_budget_amount{window,currency}
+    What the calendar month of the window (mtd, prev_month) may cost as a whole by `budget` of margin.yaml, all
+    components of cost together, major units of the reporting currency. Absent without a budget.
+
+gauge margin_budget_end_timestamp_seconds{window}
+    End of the calendar month of the window, which margin_budget_amount is for, in the business time zone.
+
 gauge margin_cost_list_amount{provider,model,window,currency}
     Cost of the usage in the window at list prices, before discounts and prepaid packs, major units of the reporting
     currency; where they differ from margin_cost_amount. @usage

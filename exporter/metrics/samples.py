@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
+from exporter.budget import budget_of
 from exporter.clock import day_of, day_start
 from exporter.config import Settings
 from exporter.margin.figures import Figures, Mrr, deferred_of
 from exporter.margin.ledger import Ledger, ledger_source, subscriptions_source, usage_source
 from exporter.margin.standing import Standing
 from exporter.margin.usage import Pricing
+from exporter.margin.windows import window as window_at
 from exporter.metrics.catalogue import Sample
 from exporter.money import COST_SCALE, QUANTITY_SCALE, major
 from exporter.revenue.categories import kind_of
@@ -263,6 +265,17 @@ def _source_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
         yield Sample("margin_stripe_requests_total", (account, endpoint, code), float(requests))
     for account, allowance in standing.allowance.items():
         yield Sample("margin_stripe_read_allocation_used_ratio", (account,), float(allowance.used_ratio))
+
+
+def budget_samples(settings: Settings, at: int) -> Iterator[Sample]:
+    """Budgets of this month and of the one before, where there are any, and when these months end."""
+    for name in ("mtd", "prev_month"):
+        first = day_of(window_at(name, at, settings.zone).start, settings.zone)
+        amount = budget_of(settings.budget, first)
+        if amount is not None:
+            yield _decimal("margin_budget_amount", (name, settings.reporting_currency), amount)
+            end = window_at(first.isoformat()[:7], at, settings.zone).end
+            yield Sample("margin_budget_end_timestamp_seconds", (name,), float(end))
 
 
 def fx_samples(settings: Settings, currencies: Iterable[str], at: int) -> Iterator[Sample]:

@@ -24,6 +24,7 @@ from exporter.metrics.exposition import Snapshot, render
 from exporter.metrics.group_samples import group_samples, payment_samples
 from exporter.metrics.health_samples import health_samples, movement_samples
 from exporter.metrics.samples import (
+    budget_samples,
     fx_samples,
     largest_products,
     mrr_samples,
@@ -98,6 +99,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += check_samples(view.standing, view.ledger)
     samples += webhook_samples(view.standing)
+    samples += budget_samples(loaded.settings, view.at)
     samples += fx_samples(loaded.settings, loaded.settings.fx.rates, view.at)
     return samples
 
