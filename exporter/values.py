@@ -17,7 +17,8 @@ from exporter.yamldoc import nearest
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def _duration(value: object) -> int:
+def duration(value: object) -> int:
+    """Seconds of ``30d`` or of a plain number of them. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     found = re.fullmatch(r"(\d{1,9})\s*(s|m|h|d|w)", value.strip(), re.ASCII) if isinstance(value, str) else None
@@ -27,7 +28,7 @@ def _duration(value: object) -> int:
 
 
 Duration = Annotated[
-    int, BeforeValidator(_duration), WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+\s*[smhdw]$"})
+    int, BeforeValidator(duration), WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+\s*[smhdw]$"})
 ]
 """Seconds; written 30s, 15m, 48h, 7d or as plain seconds."""
 
@@ -36,7 +37,7 @@ def _pace(value: object) -> int | None:
     if value is None or value == "auto":
         return None
     try:
-        return _duration(value)
+        return duration(value)
     except ValueError:
         raise ValueError("must be auto, or a duration such as 30s or 15m") from None
 

@@ -42,6 +42,15 @@ class Mistakes(ValueError):
         super().__init__("; ".join(text for _, text in self.items))
 
 
+class DocumentError(ConfigError):
+    """All that is wrong in one file: ``mistakes`` in its order. The text is one line for each."""
+
+    def __init__(self, name: str, mistakes: Iterable[Mistake]) -> None:
+        self.name = name
+        self.mistakes = tuple(sorted(mistakes, key=_order))
+        super().__init__("\n".join(line_of(name, mistake) for mistake in self.mistakes))
+
+
 def raise_mistakes(items: Sequence[tuple[Place, str]]) -> None:
     """Raise ``Mistakes`` if there are any."""
     if items:
@@ -107,21 +116,26 @@ def read_text(path: Path) -> str:
 
 def parse(text: str, name: str, model: type[M], context: object = None) -> M:
     """As ``load``, from text; ``name`` stands for the file in messages."""
+    return parse_marked(text, name, model, context)[0]
+
+
+def parse_marked(text: str, name: str, model: type[M], context: object = None) -> tuple[M, Mapping[Place, Mark]]:
+    """As ``parse``, with where in the file each value is."""
     builder = Builder()
     try:
         node = yaml.compose(text, Loader=Loader)
         if node is None:
-            raise ConfigError(f"{name}:1:1: the file is empty")
+            raise DocumentError(name, [Mistake(Mark(1, 1), (), "the file is empty")])
         data = builder.build(node, ())
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(_syntax(name, error)) from None
+        raise DocumentError(name, [_syntax(error)]) from None
     except yaml.reader.ReaderError as error:
-        line, column = text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position)
-        raise ConfigError(f"{name}:{line}:{column}: holds a control character; remove it") from None
+        mark = Mark(text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position))
+        raise DocumentError(name, [Mistake(mark, (), "holds a control character; remove it")]) from None
     except TooBig as error:
-        raise ConfigError(f"{name}:1:1: {error}") from None
+        raise DocumentError(name, [Mistake(Mark(1, 1), (), str(error))]) from None
     except RecursionError:
-        raise ConfigError(f"{name}:1:1: is nested too deeply") from None
+        raise DocumentError(name, [Mistake(Mark(1, 1), (), "is nested too deeply")]) from None
     result: M | None = None
     mistakes = list(builder.mistakes)
     try:
@@ -131,8 +145,8 @@ def parse(text: str, name: str, model: type[M], context: object = None) -> M:
             if found.place not in builder.spoiled:
                 mistakes.append(found)
     if mistakes or result is None:
-        raise ConfigError("\n".join(_line(name, m) for m in sorted(mistakes, key=_order)))
-    return result
+        raise DocumentError(name, mistakes)
+    return result, builder.values
 
 
 def validate(data: Mapping[str, object], name: str, model: type[M], context: object = None) -> M:
@@ -243,7 +257,8 @@ def _below(kind: Any, step: str | int) -> Any:
     return (args[0] if isinstance(step, int) else args[-1]) if args else None
 
 
-def _line(name: str, mistake: Mistake) -> str:
+def line_of(name: str, mistake: Mistake) -> str:
+    """``pricing.yaml:12:7: providers.kling: …``"""
     where = show(mistake.place)
     return f"{name}:{mistake.mark.line}:{mistake.mark.column}: {where + ': ' if where else ''}{mistake.text}"
 
@@ -252,9 +267,8 @@ def _order(mistake: Mistake) -> tuple[Mark, str]:
     return mistake.mark, show(mistake.place) + mistake.text
 
 
-def _syntax(name: str, error: yaml.MarkedYAMLError) -> str:
+def _syntax(error: yaml.MarkedYAMLError) -> Mistake:
     mark = error.problem_mark or error.context_mark
-    place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     problem = error.problem or error.context or "cannot be read"
     if "'\\t'" in problem:
         problem = "a tab cannot indent YAML; use spaces"
@@ -262,4 +276,4 @@ def _syntax(name: str, error: yaml.MarkedYAMLError) -> str:
         problem = 'a second document starts here ("---"); one file is one document'
     elif error.context and error.context != problem:
         problem = f"{problem} ({error.context})"
-    return f"{place}: is not YAML: {problem}"
+    return Mistake(Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1), (), f"is not YAML: {problem}")

@@ -140,6 +140,32 @@ class PriceWorld:
     def plans(self, start: int, end: int) -> Plans:
         return plans_of(self.book, self.ledger((start, end)).settled, self.fx, self.zone, start, end)
 
+    # --- as files and variables of a command ---
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that lead to the log and the state."""
+        state = self.store.url.render_as_string(hide_password=False)
+        return {"STRIPE_API_KEY": "rk_test_1", "USAGE_DATABASE_URL": self.url, "STATE_DATABASE_URL": state}
+
+    def mapping(self) -> Path:
+        """margin.yaml of this log."""
+        columns = {name: column for name, column in self.settings.columns if column}
+        usage = {
+            "table": "calls", "time_format": "epoch_s", "columns": columns,
+            "quantities": dict(self.settings.quantities), "attributes": {"resolution": "resolution"},
+        }  # fmt: skip
+        fx = {"eur": [{"from": "2020-01-01", "rate": EUR}]}
+        path = Path(self.folder.name) / "margin.yaml"
+        path.write_text(json.dumps({"usage": [usage], "fx": fx, "business_time_zone": self.zone.key}))
+        return path
+
+    def prices(self, book: Book, name: str = "pricing.yaml") -> Path:
+        """``book`` as a file."""
+        path = Path(self.folder.name) / name
+        path.write_text(json.dumps(book))
+        return path
+
     def booked(self, provider: str = "p") -> dict[tuple[str, str], int]:
         """Cost + restatements by model and currency, × 10⁹."""
         with self.store.read() as connection:

@@ -24,6 +24,7 @@ from exporter.cost.plans import Commitment, FixedCost, Subscription
 from exporter.cost.pricefile import BillOn, Entry, Evidence, Match, Matcher, PriceFile, Provider, UnitPrice
 from exporter.cost.pricevalues import Dated, Discount, day_epoch, plain
 from exporter.store.usage import UsageKey
+from exporter.yamlread import Mark, Place
 
 OTHER: Final = "_other"
 """The label of a provider or model that the book does not know."""
@@ -238,8 +239,37 @@ def load_pricebook(path: Path) -> PriceBook:
 
 def parse_pricebook(text: str, name: str = "pricing.yaml") -> PriceBook:
     """As ``load_pricebook``, from text."""
-    file = yamldoc.parse(text, name, PriceFile)
-    return PriceBook(file, hashlib.sha256(text.encode()).hexdigest())
+    return parse_written(text, name).book
+
+
+class Written(NamedTuple):
+    """A price book beside what it was made from: the file as it is written, and where in it each value is."""
+
+    name: str
+    file: PriceFile
+    book: PriceBook
+    marks: Mapping[Place, Mark]
+
+    def mark(self, place: Place) -> Mark:
+        """Where ``place`` is in the file, or else the nearest thing around it."""
+        while place and place not in self.marks:
+            place = place[:-1]
+        return self.marks[place]
+
+    def where(self, *place: str | int) -> str:
+        """``pricing.yaml:41``, of what is at ``place``."""
+        return f"{self.name}:{self.mark(place).line}"
+
+
+def load_written(path: Path) -> Written:
+    """As ``load_pricebook``, with what the book was made from. For those who speak of the file itself."""
+    return parse_written(yamldoc.read_text(path), str(path))
+
+
+def parse_written(text: str, name: str = "pricing.yaml") -> Written:
+    """As ``load_written``, from text."""
+    file, marks = yamldoc.parse_marked(text, name, PriceFile)
+    return Written(name, file, PriceBook(file, hashlib.sha256(text.encode()).hexdigest()), marks)
 
 
 def parts_for(version: Version, key: UsageKey) -> tuple[Part, ...] | None:
@@ -302,8 +332,8 @@ def _entry(file: Entry, provider: Provider) -> PricedEntry:
                 grids[quantity] = gcd(grids.get(quantity, 0), grid_of(charge, quantity))
     return PricedEntry(
         id=file.id,
-        model=_test(match.model),
-        operation=_test(match.operation) if match.operation else _anything,
+        model=matcher_test(match.model),
+        operation=matcher_test(match.operation) if match.operation else _anything,
         when=match.when,
         bill_on=file.bill_on,
         discounts=provider.discounts if file.discounts is None else file.discounts,
@@ -313,9 +343,10 @@ def _entry(file: Entry, provider: Provider) -> PricedEntry:
     )
 
 
-def _test(matcher: Matcher) -> Test:
+def matcher_test(matcher: Matcher) -> Test:
+    """Whether a text, made ``plain``, is matched."""
     if matcher.any is not None:
-        tests = tuple(_test(one) for one in matcher.any)
+        tests = tuple(matcher_test(one) for one in matcher.any)
         return lambda text: any(test(text) for test in tests)
     if matcher.regex is not None:
         expression = re.compile(matcher.regex, re.IGNORECASE)

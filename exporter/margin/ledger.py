@@ -223,7 +223,7 @@ def read_ledger(
         buckets=memory.buckets(connection, revised, edges),
         active=memory.active(connection, revised, days) if seen is None else seen,
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
-        settled=NOTHING if pricing is None else _settle(connection, pricing, keys, zone, first, end),
+        settled=NOTHING if pricing is None else settled_usage(connection, pricing, keys, zone, first, end),
         groups=groups,
         recognized=_recognized(connection, sources, as_of, start, memory, settings, groups),
     )
@@ -245,7 +245,7 @@ def _recognized(
     return memory.recognized.read(connection, known, start, settings, customers)
 
 
-def _settle(
+def settled_usage(
     connection: Connection, pricing: Pricing, keys: Mapping[int, UsageKey], zone: ZoneInfo, start: int, end: int
 ) -> Settled:
     """What metered usage cost, with its whole history read."""

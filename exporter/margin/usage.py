@@ -191,7 +191,7 @@ def _price(
             cost.quarantined[label[0]] = cost.quarantined.get(label[0], 0) + total.requests
         for kind, amounts in chosen.amounts.items():
             if kind != chosen.kind and all(fx.rate(currency, day) is not None for currency, _ in amounts):
-                _add(cost.evidence, (label, kind, False), _joined(amounts, fx, day))
+                _add(cost.evidence, (label, kind, False), joined(amounts, fx, day))
         if isinstance(outcome, Unpriced):
             reason = (label[0], outcome.reason)
             cost.unpriced[reason] = cost.unpriced.get(reason, 0) + total.requests
@@ -203,18 +203,18 @@ def _price(
                 cost.without_rate.add(label)
         if label in cost.without_rate:
             continue
-        amount = _joined(outcome.amounts, fx, day)
+        amount = joined(outcome.amounts, fx, day)
         assert chosen.kind is not None  # what has a cost has it from somewhere
         _add(cost.evidence, (label, chosen.kind, True), amount)
         _add(cost.by_model, label, amount)
         _add(cost.by_key, total.key_id, amount)
         if outcome.list_amounts is not None:
-            _add(cost.off_list, label, _joined(outcome.list_amounts, fx, day) - amount)
+            _add(cost.off_list, label, joined(outcome.list_amounts, fx, day) - amount)
         if outcome.estimated:
             _add(cost.estimated, label, amount)
     return cost
 
 
-def _joined(amounts: Amounts, fx: Fx, day: date) -> Decimal:
+def joined(amounts: Amounts, fx: Fx, day: date) -> Decimal:
     """In the reporting currency; each of the currencies has a rate."""
     return sum((one * (fx.rate(currency, day) or 0) for currency, one in amounts), Decimal(0))

@@ -1,0 +1,154 @@
+"""``margin-exporter pricing``: look into pricing.yaml, and at what it makes of usage, before and after a change."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from exporter.commands.flags import Chosen, add_parser, config_flag, flag, log_flags, path, switch, variable_of
+
+SUMMARY = "check, explain, compare and draft prices"
+DETAILS = """\
+lint and import need no state; explain, diff and unpriced read the exporter's state, also while it runs, and
+change nothing."""
+
+TABLES = ("table", "json", "csv")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the commands below ``pricing``."""
+    below = parser.add_subparsers(dest="pricing", metavar="COMMAND", required=True)
+
+    lint = add_parser(
+        below,
+        "lint",
+        "all mistakes of pricing.yaml at once, and what is doubtful in it",
+        "Mistakes with file, line, column and the nearest valid word; warnings of old prices, gaps, rules that are\n"
+        "never reached, idle names and missing sources. Ends with status 1 where there is a mistake.",
+    )
+    _pricing_file(lint)
+    flag(lint, "--older-than", "warn of prices that were checked so long ago", "90d")
+    switch(lint, "--strict", "end with status 1 for warnings, too")
+    switch(lint, "--stored-aliases", "warn of aliases that no stored usage names (reads margin.yaml and the state)")
+    _format(lint)
+    config_flag(lint)
+
+    explain = add_parser(
+        below,
+        "explain",
+        "how one row finds its price, step by step",
+        "The row is told by flags, or read from the usage log by its id (--row). Shows the rule, the version in\n"
+        "force, quantity, provider unit and money, rounding, tiers, discount, plans and packs, and the evidence.",
+    )
+    flag(explain, "--provider", "as the usage log has it", "")
+    flag(explain, "--model", "as the usage log has it", "")
+    flag(explain, "--operation", "as the usage log has it", "")
+    flag(explain, "--status", "succeeded, failed, moderated, canceled, pending or unknown", "succeeded")
+    for name, example in (("--quantity", "duration_s=5"), ("--attribute", "resolution=720p")):
+        explain.add_argument(
+            name, action="append", default=[], metavar="NAME=VALUE", help=f"such as {example}; repeat it"
+        )
+    flag(explain, "--at", "the row's time, such as 2026-07-01 or 2026-07-01T12:00:00Z; by default now", "")
+    flag(explain, "--reported-cost", "what the provider reported", "")
+    flag(explain, "--reported-currency", "the currency of that", "")
+    flag(explain, "--logged-cost", "what the application noted", "")
+    flag(explain, "--row", "the id of a row of the usage log, in place of all these", "")
+    flag(explain, "--log", "the usage log of margin.yaml that has it, where there are several", "")
+    _format(explain, ("table", "json"))
+    _files(explain)
+
+    diff = add_parser(
+        below,
+        "diff",
+        "what another pricing.yaml would make of your own usage",
+        "Prices stored usage under both files, as figures do: by provider and model the old cost, the new one, the\n"
+        "difference, and requests that lose or gain their price. Ends with status 0 where nothing changes, 3 where\n"
+        "costs change, 4 where usage loses its price, 1 when it cannot be told.",
+    )
+    diff.add_argument("old", metavar="OLD", type=Path, help="pricing.yaml as it is")
+    diff.add_argument("new", metavar="NEW", type=Path, help="pricing.yaml as it would be")
+    _since(diff)
+    _format(diff)
+    config_flag(diff)
+
+    unpriced = add_parser(
+        below,
+        "unpriced",
+        "stored usage without a price, and what to write for it",
+        "By raw provider and model: requests, quantities, the reason, first and last seen; then YAML to paste, in\n"
+        "which only the prices are missing.",
+    )
+    _since(unpriced)
+    flag(unpriced, "--top", "so many of them, the most requests first", "20", type=int)
+    _format(unpriced, (*TABLES, "yaml"))
+    _files(unpriced)
+    for one in (lint, explain, diff, unpriced):
+        log_flags(one)
+
+
+def _pricing_file(parser: argparse.ArgumentParser) -> None:
+    flag(parser, "--pricing.file", "pricing.yaml: what providers charge", "pricing.yaml")
+
+
+def _files(parser: argparse.ArgumentParser) -> None:
+    config_flag(parser)
+    _pricing_file(parser)
+
+
+def _format(parser: argparse.ArgumentParser, forms: tuple[str, ...] = TABLES) -> None:
+    flag(parser, "--format", "form of the output", "table", choices=forms)
+
+
+def _pairs(parser: argparse.ArgumentParser, name: str, example: str) -> None:
+    variable = os.environ.get(variable_of(name), "")
+    said = f"such as {example}; may be repeated [{variable or 'none'}]"
+    parser.add_argument(name, action="append", metavar="NAME=VALUE", help=said)
+
+
+def _since(parser: argparse.ArgumentParser) -> None:
+    flag(parser, "--since", "from the business day so long ago, or a day such as 2026-11-01", "30d")
+
+
+def run(chosen: Chosen) -> int:
+    """Run the one that was asked for."""
+    return {"lint": _lint, "explain": _explain, "diff": _diff, "unpriced": _unpriced}[str(chosen["pricing"])](chosen)
+
+
+def _lint(chosen: Chosen) -> int:
+    from exporter.serve.pricinglint import lint, logged_providers
+
+    logged = logged_providers(path(chosen["config.file"]), os.environ) if chosen["stored_aliases"] else None
+    file, form = Path(str(chosen["pricing.file"])), str(chosen["format"])
+    return lint(file, str(chosen["older_than"]), form, strict=bool(chosen["strict"]), logged=logged)
+
+
+def _explain(chosen: Chosen) -> int:
+    from exporter.serve.pricingexplain import Asked, explain_price
+
+    def listed(name: str) -> tuple[str, ...]:
+        given, variable = chosen[name], os.environ.get(variable_of(f"--{name}"), "")
+        return tuple(given) if isinstance(given, list) else tuple(one for one in variable.split(",") if one)
+
+    texts = ("provider", "model", "operation", "status", "at", "reported_cost", "reported_currency", "logged_cost")
+    asked = Asked(
+        **{name: str(chosen[name]) for name in (*texts, "row", "log", "format")},
+        quantities=listed("quantity"),
+        attributes=listed("attribute"),
+    )
+    return explain_price(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, asked)
+
+
+def _diff(chosen: Chosen) -> int:
+    from exporter.serve.pricingusage import diff
+
+    files = Path(str(chosen["old"])), Path(str(chosen["new"])), path(chosen["config.file"])
+    return diff(*files, os.environ, str(chosen["since"]), str(chosen["format"]))
+
+
+def _unpriced(chosen: Chosen) -> int:
+    from exporter.serve.pricingusage import unpriced
+
+    files = path(chosen["config.file"]), Path(str(chosen["pricing.file"]))
+    top = int(str(chosen["top"]))
+    return unpriced(*files, os.environ, str(chosen["since"]), top, str(chosen["format"]))
