@@ -63,5 +63,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MarginError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:
-        return 130

@@ -59,19 +59,22 @@ def start_business(seed: int, usage_url: str, step: Callable[[str], None]) -> Bu
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, seed, usage_url), name="simulated-business", daemon=True)
-    _start_deaf(process)
-    theirs.close()
-    for name in STEPS:
-        step(name)
-        try:
-            found = ours.recv()
-        except EOFError:
-            process.join(timeout=2)
-            raise MarginError(f"the simulated business ended while {name} (exit status {process.exitcode})") from None
-        except KeyboardInterrupt:
+    try:
+        _start_deaf(process)
+        theirs.close()
+        for name in STEPS:
+            step(name)
+            try:
+                found = ours.recv()
+            except EOFError:
+                process.join(timeout=2)
+                said = f"the simulated business ended while {name} (exit status {process.exitcode})"
+                raise MarginError(said) from None
+    except KeyboardInterrupt:
+        if process.pid is not None:
             process.kill()
             process.join(timeout=2)
-            raise
+        raise
     address, now = found
     return Business(address, DEMO_KEY, usage_url, now, process, ours)
 

@@ -157,6 +157,7 @@ def run_until_signal(service: Service, started: Callable[[], None] | None = None
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGHUP, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     service.start()
     if started is not None:
         started()
