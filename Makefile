@@ -13,7 +13,7 @@ demo: $(STAMP)
 	@exec $(BIN)/margin-exporter demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 bench: $(STAMP)
 	@for one in scrape stripe_read stripe_backfill ledger_poll usage_rollup webhook memory demo_start; do \

@@ -50,6 +50,7 @@ class Rig:
 @pytest.fixture
 def stripe(tmp_path: Path) -> Iterator[Account]:
     with account(tmp_path, World(clock=FixedClock(NOON))) as made:
+        made.world.desk.looks = 0
         yield made
 
 

@@ -26,6 +26,8 @@ from exporter.serve.exporter import Exporter
 from exporter.serve.page import status_page
 from exporter.store.database import Store
 
+pytestmark = pytest.mark.slow
+
 LEDGER, SUBSCRIPTIONS, USAGE = "stripe/demo/ledger", "stripe/demo/subscriptions", "usage/studio"
 INVOICES, PAYMENTS = "stripe/demo/invoices", "stripe/demo/payments"
 FOLLOWERS = {INVOICES, PAYMENTS}
@@ -396,7 +398,6 @@ SERVER: list[tuple[Usage, str, str]] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("make", "reason", "said"), SERVER, ids=[make.__name__ for make, *_ in SERVER])
 def test_a_fault_of_a_usage_server(
     tmp_path: Path, postgres: postgres_server.Server, make: Usage, reason: str, said: str

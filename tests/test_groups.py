@@ -19,6 +19,8 @@ from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View, read_view, samples_of
 from exporter.store.attribution import CashTotal
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Shop:

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -48,18 +47,6 @@ KEPT = [
 ]
 
 
-@pytest.fixture
-def quiet_root() -> Iterator[None]:
-    """The root logger as it was, after the test."""
-    root, own = logging.getLogger(), logging.getLogger("exporter")
-    handlers, levels = list(root.handlers), (root.level, own.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    own.setLevel(levels[1])
-    logging.captureWarnings(False)
-
-
 @pytest.mark.parametrize("text", HIDDEN)
 def test_secrets_are_masked(text: str) -> None:
     masked = mask(f"before {text} after")
@@ -85,7 +72,7 @@ def test_secrets_are_masked_wherever_they_stand(before: str, secret: str, after:
 
 
 @pytest.mark.parametrize("style", ["logfmt", "json"])
-def test_no_secret_in_any_part_of_a_record(style: Literal["logfmt", "json"], quiet_root: None) -> None:
+def test_no_secret_in_any_part_of_a_record(style: Literal["logfmt", "json"]) -> None:
     stream = io.StringIO()
     masking = configure("info", style, stream)
     masking.add("plain-password")
@@ -149,7 +136,7 @@ def test_each_record_is_one_line_that_can_be_read_back(message: str, fact: str) 
     assert json.loads(JsonFormatter().format(made))["level"] == "info"
 
 
-def test_levels(quiet_root: None) -> None:
+def test_levels() -> None:
     for level, expected in (("debug", "diw"), ("info", "iw"), ("warn", "w"), ("error", "")):
         stream = io.StringIO()
         configure(level, "logfmt", stream)

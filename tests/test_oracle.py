@@ -29,6 +29,8 @@ from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View, samples_of
 from exporter.store.database import Store
 
+pytestmark = pytest.mark.slow
+
 NOW = int(datetime(2026, 11, 22, 15, 16, 24, tzinfo=UTC).timestamp())
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu")
 
@@ -60,7 +62,9 @@ class Business:
 def business() -> Iterator[Business]:
     history, spans = history_and_spans(7, NOW, customers=250, days=430)
     rows = usage_rows(7, NOW, spans)
-    with running(World(history, clock=FixedClock(NOW))) as url:
+    world = World(history, clock=FixedClock(NOW))
+    world.desk.looks = 0
+    with running(world) as url:
         yield Business(history, rows, url)
 
 

@@ -20,6 +20,8 @@ from exporter.store import sources
 from exporter.store.ledger import BalanceTransaction, add_transactions
 from exporter.store.sources import statuses
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400
 LEDGER = "stripe/main/ledger"
 NAMES = Sources((LEDGER,), (), ("usage/usage",))

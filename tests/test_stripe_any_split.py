@@ -20,6 +20,8 @@ from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscript
 from exporter.demo.terms import Coupon, Discount, Option, Tier
 from exporter.store.drift import drifts
 
+pytestmark = pytest.mark.slow
+
 BORN = NOW - 90 * DAY
 COUPONS = {
     "FOREVER": Coupon("FOREVER", BORN, "Forever", "forever", percent_off="12.5", products=("prod_1",)),

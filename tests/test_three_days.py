@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from town import DAY, HOUR, NOW, Town, a_town
 
 from exporter.clock import Clock, FixedClock
@@ -21,6 +22,8 @@ from exporter.store.database import Store
 from exporter.store.ledger import balances
 from exporter.store.requests import request_counts
 from exporter.store.sources import errors
+
+pytestmark = pytest.mark.slow
 
 ALLOWANCE = 10_000 / (30 * DAY)
 """Reads per second that every account has: https://docs.stripe.com/rate-limits"""

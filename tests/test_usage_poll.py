@@ -19,7 +19,10 @@ from exporter.store import usage
 Make = Callable[..., World]
 
 
-@pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql", "mysql-sqlite", "duckdb-sqlite", "clickhouse-sqlite"])
+AGAIN = [pytest.param(f"{engine}-sqlite", marks=pytest.mark.slow) for engine in ("mysql", "duckdb", "clickhouse")]
+
+
+@pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql", *AGAIN])
 def make(request: pytest.FixtureRequest, tmp_path: Path, log_url: LogUrl) -> Iterator[Make]:
     """Makes worlds: the log on the first engine, the state on the second."""
     log_engine, state_engine = request.param.split("-")

@@ -19,7 +19,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -201,10 +201,24 @@ class Server:
             backlog=512,
         )
         self._server = uvicorn.Server(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     def serve(self) -> None:
         """Blocks until stopped (in the main thread: also by SIGINT and SIGTERM)."""
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        try:
+            await self._serving
+        except asyncio.CancelledError:  # by ``stop``: uvicorn's own way to end takes two tenths of a second
+            for listener in self._server.servers:
+                listener.close()
+            for connection in tuple(self._server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
 
     def wait_until_up(self, seconds: float = 10.0) -> None:
         """Raises TimeoutError."""
@@ -215,7 +229,10 @@ class Server:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        """End at once: nobody listens any more, and what is under way is dropped. Safe to call twice."""
+        if self._loop is not None and self._serving is not None:
+            with suppress(RuntimeError):  # the loop is closed already
+                self._loop.call_soon_threadsafe(self._serving.cancel)
 
 
 @contextmanager
