@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -23,7 +24,7 @@ from exporter.fx import Fx, FxRate
 from exporter.secret import Secret, SecretReference, Surroundings, secret_reference, surroundings
 from exporter.usagelog import UsageSettings
 from exporter.values import Currency, Day, Duration, Factor, Name, Pace, ZoneName, base_address
-from exporter.yamldoc import Document, raise_mistakes
+from exporter.yamldoc import DecimalText, Document, raise_mistakes
 from exporter.yamlread import Place
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "CustomerSettings",
     "Fx",
     "FxRate",
+    "JobSettings",
     "MrrRules",
     "ProductSettings",
     "RecognitionRules",
@@ -44,6 +46,7 @@ STRIPE: Final = "https://api.stripe.com"
 USUAL_INTERVAL: Final = 900
 """Seconds between polls of Stripe that an account at the floor of the read allowance can afford."""
 STATE_DEFAULT: Final = "sqlite:///margin.db"
+JOB_BUCKETS: Final = tuple(Decimal(bound) for bound in "0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 25 50 100".split())
 
 
 def _api_base(value: object, info: ValidationInfo[Any]) -> str:
@@ -81,6 +84,7 @@ def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
 
 
 StateAddress = Annotated[DatabaseUrl, PlainValidator(_state), WithJsonSchema({"type": "string"})]
+Bound = Annotated[DecimalText, Field(gt=0)]
 ApiBase = Annotated[str, PlainValidator(_api_base), WithJsonSchema({"type": "string", "format": "uri"})]
 
 
@@ -165,6 +169,19 @@ class ProductSettings(Document):
     cap: int = Field(default=50, ge=0, le=1_000)
 
 
+class JobSettings(Document):
+    """How jobs of the usage logs are shown: the histogram's bounds, in the reporting currency."""
+
+    buckets: tuple[Bound, ...] = Field(default=JOB_BUCKETS, min_length=1, max_length=40)
+
+    @model_validator(mode="after")
+    def _check(self) -> JobSettings:
+        for i, (one, other) in enumerate(itertools.pairwise(self.buckets), start=1):
+            if other <= one:
+                raise_mistakes([(("buckets", i), f"must be more than {one}, the one before it")])
+        return self
+
+
 class MrrRules(Document):
     """What counts as monthly recurring revenue where Stripe lets a business choose. Hashable."""
 
@@ -204,6 +221,7 @@ class MarginFile(Document):
     products: ProductSettings = ProductSettings()
     mrr: MrrRules = MrrRules()
     recognition: RecognitionRules = RecognitionRules()
+    jobs: JobSettings = JobSettings()
     fx: dict[Currency, tuple[FxRate, ...]] = Field(default_factory=dict)
     budget: tuple[Budget, ...] = ()
 
@@ -299,6 +317,7 @@ class Settings:
     recognition: RecognitionRules = field(default_factory=RecognitionRules)
     customers: CustomerSettings = field(default_factory=CustomerSettings)
     products: ProductSettings = field(default_factory=ProductSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
     state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
 
     @property
@@ -328,5 +347,6 @@ def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
         recognition=file.recognition,
         customers=file.customers,
         products=file.products,
+        jobs=file.jobs,
         state_database_url=file.state_database_url,
     )

@@ -20,6 +20,9 @@ Status = Literal["succeeded", "failed", "moderated", "canceled", "pending", "unk
 
 MappedStatus = Literal["succeeded", "failed", "moderated", "canceled", "pending"]
 
+JobRows = Literal["attempts", "parts"]
+"""What the rows of one job are: tries at one thing, of which the last success counts, or parts of it."""
+
 QUANTITIES: Final = (
     "units",
     "credits",
@@ -135,6 +138,7 @@ class UsageSettings(Document):
     quantities: dict[str, str] = Field(default_factory=_quantities)
     attributes: dict[str, str] = Field(default_factory=dict)
     users: UsersSettings | None = None
+    job_rows: JobRows = "attempts"
     status_map: dict[MappedStatus, tuple[str, ...]] = Field(default_factory=dict)
 
     @property

@@ -94,8 +94,8 @@ FROM om_events
 
 PRESETS: Final[Mapping[PresetName, Preset]] = {
     "prisma_api_usage_log": Preset(engines=("sqlite", "postgresql", "mysql")),
-    "litellm": Preset({"query": _LITELLM}, ("postgresql",)),
-    "langfuse": Preset({"query": _LANGFUSE}, ("clickhouse",)),
+    "litellm": Preset({"query": _LITELLM, "job_rows": "parts"}, ("postgresql",)),
+    "langfuse": Preset({"query": _LANGFUSE, "job_rows": "parts"}, ("clickhouse",)),
     "helicone": Preset({"query": _HELICONE}, ("clickhouse",)),
     "openmeter": Preset({"query": _OPENMETER}, ("clickhouse",)),
 }

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -176,6 +177,61 @@ def check_standing(view: View, facts: Facts) -> None:
         for currency, amount in by_currency.items()
     )
     assert abs(Fraction(view.mrr.reporting or 0) - total) <= Fraction(len(by_currency), 200)
+
+
+def check_jobs(view: View, facts: Facts, zone: str) -> None:
+    """Settled jobs and wasted cost by window, and what the histogram has observed of jobs."""
+    tz = ZoneInfo(zone)
+
+    def midnight(at: int) -> int:
+        return int(datetime.fromtimestamp(at, tz).replace(hour=0, minute=0, second=0).timestamp())
+
+    horizon = (facts.now - 2 * 86_400) // 900 * 900
+    jobs = truth.jobs(facts.usage, horizon)
+    shown = 0
+    for figures in view.windows:
+        start, end = spans_of(zone, facts.now)[figures.window.name]
+        expected = {of: Fraction(cost, 10**9) for of, cost in truth.wasted(facts.usage, start, end).items()}
+        found = {of: Fraction(cost) for of, cost in figures.wasted.items() if cost and of[1] != "superseded"}
+        assert found == expected, figures.window
+        if midnight(start) >= horizon:
+            assert figures.jobs is None
+            continue
+        inside = [job for job in jobs if midnight(start) <= job.ended < end]
+        assert figures.jobs is not None
+        assert figures.jobs.jobs == Counter(job.outcome for job in inside)
+        superseded: Counter[str] = Counter()
+        paid: Counter[str] = Counter()
+        for job in inside:
+            paid[job.outcome] += job.paid
+            superseded += job.superseded
+            shown += len(job.superseded)
+        assert {k: Fraction(v) * 10**9 for k, v in figures.jobs.cost.items()} == paid
+        lost = {key[0]: cost for key, cost in figures.wasted.items() if key[1] == "superseded" and cost}
+        assert {k: Fraction(v) for k, v in lost.items()} == {k: Fraction(v, 10**9) for k, v in superseded.items()}
+    assert shown
+    first = midnight(horizon - 62 * 86_400)
+    known = [job for job in jobs if job.ended >= first and job.cost is not None]
+    observed = {
+        one.labels[0]: one for one in view.standing.histograms if one.metric == "margin_job_settled_cost_amount"
+    }
+    assert {outcome: one.total for outcome, one in observed.items()} == _sums(known)
+    for outcome, one in observed.items():
+        costs = [job.cost for job in known if job.outcome == outcome and job.cost is not None]
+        for le, count in one.cumulative([Decimal("0.05"), Decimal("0.5"), Decimal(5)]):
+            assert count == sum(le == "+Inf" or cost <= Fraction(le) * 10**9 for cost in costs)
+    read = view.ledger.jobs
+    assert read is not None
+    (log,) = read.read.values()
+    assert (log.until, log.late) == (horizon, 0)
+    assert log.unpriced == sum(job.cost is None for job in jobs if job.ended >= first)
+
+
+def _sums(jobs: Sequence[truth.Job]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for job in jobs:
+        found[job.outcome] += job.cost or 0
+    return dict(found)
 
 
 def check_counters(view: View, facts: Facts) -> None:

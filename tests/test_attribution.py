@@ -23,7 +23,7 @@ from exporter.margin.cash import Cashbook
 from exporter.margin.figures import Figures, figures
 from exporter.margin.groups import OTHER, UNATTRIBUTED, CashShares, Grouped, Shares
 from exporter.margin.ledger import Ledger, Sources
-from exporter.margin.remembered import parts_of
+from exporter.margin.parts import parts_of
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import WINDOWS, window
 from exporter.store.attribution import CashTotal

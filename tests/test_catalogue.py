@@ -55,7 +55,7 @@ def test_sections_hold_all_metrics() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "# A\nb\n\nhistogram margin_x{}\n    Help.",
+        "# A\nb\n\nsummary margin_x{}\n    Help.",
         "# A\nb\n\ngauge margin_x{}\nHelp.",
         "# A\nb\n\ngauge margin_x{}\n    Help.\n\ngauge margin_x{}\n    Help.",
         "# A\nb\n\ngauge margin_x{A}\n    Help.",

@@ -32,6 +32,7 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("configuration.md", "usage.columns", usagelog.Columns),
     ("configuration.md", "customers", config.CustomerSettings),
     ("configuration.md", "products", config.ProductSettings),
+    ("configuration.md", "jobs", config.JobSettings),
     ("configuration.md", "mrr", config.MrrRules),
     ("configuration.md", "recognition", config.RecognitionRules),
     ("configuration.md", "recognition.spread", config.Spread),
@@ -175,7 +176,7 @@ def test_the_whole_example_has_every_key(tmp_path: Path) -> None:
         "page_size",
         "expand_source",
     }
-    rare |= {"day_factor", "week_factor", "query", "preset", "duplicates", "users"}
+    rare |= {"day_factor", "week_factor", "query", "preset", "duplicates", "users", "job_rows", "jobs", "buckets"}
     (example,) = blocks("configuration.md", "yaml")
     models = {model for page, _, model in SECTIONS if page == "configuration.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics.catalogue import METRICS, Sample
+from exporter.metrics.catalogue import METRICS, SUM, Sample
 from exporter.metrics.exposition import Format, Snapshot, body, choose, render
 from exporter.metrics.selfmetrics import NAMES, SelfMetrics
 
@@ -31,7 +31,10 @@ FORMATS: tuple[Format, ...] = ("text", "openmetrics")
 def one_of_each() -> list[Sample]:
     """A sample of every metric of the catalogue that belongs to a snapshot."""
     return [
-        Sample(m.name, tuple(f"{label} 1" for label in m.labels), 1.0) for m in METRICS.values() if m.name not in NAMES
+        Sample(m.name, (*(f"{label} 1" for label in m.labels), *part), 1.0)
+        for m in METRICS.values()
+        for part in ([("+Inf",), (SUM,)] if m.type == "histogram" else [()])
+        if m.name not in NAMES
     ]
 
 
@@ -45,6 +48,29 @@ def test_exact_text() -> None:
         "# TYPE margin_source_up gauge\n"
         'margin_source_up{source="usage/log"} 1.0\n'
     )
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_histogram_is_told_as_prometheus_reads_it(format_: Format) -> None:
+    name = "margin_job_settled_cost_amount"
+    parts = {"10": 4.0, "0.05": 1.0, "+Inf": 5.0, SUM: 61.5, "2.5": 1.0}
+    samples = [Sample(name, ("succeeded", "usd", part), value) for part, value in parts.items()]
+    page = render(samples, at=0).pages[format_].plain.decode().splitlines()
+    rest = 'status="succeeded"'
+    assert page[1:] == [
+        f"# TYPE {name} histogram",
+        *(
+            f'{name}_bucket{{currency="usd",le="{le}",{rest}}} {count}'
+            for le, count in (("0.05", 1.0), ("2.5", 1.0), ("10.0", 4.0), ("+Inf", 5.0))
+        ),
+        f'{name}_count{{currency="usd",{rest}}} 5.0',
+        f'{name}_sum{{currency="usd",{rest}}} 61.5',
+    ]
+    for wrong in ({**parts, "2.5": 0.0}, {SUM: 1.0, "1": 1.0}, {**parts, "10": -1.0}):
+        with pytest.raises(ValueError, match=name):
+            render([Sample(name, ("succeeded", "usd", part), value) for part, value in wrong.items()], at=0)
+    with pytest.raises(ValueError, match="twice"):
+        render([*samples, samples[0]], at=0)
 
 
 def test_openmetrics_gives_a_counter_beside_a_gauge_a_family_of_its_own() -> None:
@@ -65,8 +91,10 @@ def test_every_metric_reads_back_in_both_formats() -> None:
     tail = SelfMetrics("1.2.3").tail
     text = body(snapshot.pages["text"], tail(snapshot, "text"), "text", gzip=False).decode()
     openmetrics = body(snapshot.pages["openmetrics"], tail(snapshot, "openmetrics"), "openmetrics", gzip=False).decode()
-    from_text = {s.name for f in parse_text(text) for s in f.samples}
-    from_openmetrics = {s.name for f in parse_openmetrics(openmetrics) for s in f.samples}
+    from_text = {f.name if f.type == "histogram" else s.name for f in parse_text(text) for s in f.samples}
+    from_openmetrics = {
+        f.name if f.type == "histogram" else s.name for f in parse_openmetrics(openmetrics) for s in f.samples
+    }
     assert from_text == from_openmetrics
     assert set(METRICS) - from_text == {n for n in NAMES if "reload" in n}, "no load of a configuration was told"
     assert {"process_cpu_seconds_total", "python_info", "python_gc_collections_total"} <= from_text

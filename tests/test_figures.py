@@ -14,7 +14,7 @@ from exporter.cost.pricebook import parse_pricebook
 from exporter.margin.cash import Cashbook
 from exporter.margin.figures import Figures, figures, mrr_of, run_rate_30d
 from exporter.margin.ledger import Ledger, Sources, cut
-from exporter.margin.remembered import parts_of
+from exporter.margin.parts import parts_of
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
 from exporter.metrics.samples import mrr_samples

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Facts, books_of, check_counters, check_standing, check_view
+from oracle import Facts, books_of, check_counters, check_jobs, check_standing, check_view
 from oracle_groups import check_choice, check_customers, check_products
 from sqlalchemy import create_engine
 
@@ -84,6 +84,7 @@ def run(business: Business, folder: Path, zone: str, usage_url: str, state_url: 
     store.prepare()
     exporter = Exporter(configuration, store, clock, "test")
     exporter.tick()
+    exporter.tick()  # jobs are followed once a log has been read whole
     view = exporter.snapshots.view
     assert view is not None
     return view, exporter, configuration.current
@@ -100,6 +101,7 @@ def test_every_window_equals_the_scenario(business: Business, tmp_path: Path, zo
     check_choice(view, business.facts, zone)
     check_customers(view, business.facts, zone)
     check_products(view, business.facts, zone)
+    check_jobs(view, business.facts, zone)
     check_standing(view, business.facts)
     check_counters(view, business.facts)
     assert {status.message for status in view.standing.status.values()} == {None}

@@ -15,9 +15,12 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from exporter.clock import BUCKET, FixedClock, day_of, day_start
+from exporter.config import JOB_BUCKETS
+from exporter.cost.jobbooks import JobPrices
 from exporter.cost.pricebook import PriceBook, parse_pricebook
 from exporter.cost.source import UsageSource
 from exporter.databaseurl import ENGINE_OF, DatabaseUrl
+from exporter.fx import Fx
 from exporter.store import usage
 from exporter.store.database import Store
 from exporter.store.lease import Lease
@@ -64,6 +67,8 @@ class Row:
     credits: str | None = None
     cost: str | None = None
     updated: int = 0
+    job: str | None = None
+    took: str | None = None
 
 
 LogUrl = Callable[[str], str]
@@ -124,7 +129,8 @@ class Log:
                 text(
                     f"CREATE TABLE calls (id {kind.id}, {self.quote('at')} {kind.time}, changed {kind.time},"
                     f" provider {kind.text}, model {kind.text}, status {kind.text}, customer {kind.text},"
-                    f" who {kind.text}, units {kind.number}, credits {kind.number}, cost {kind.number}){kind.end}"
+                    f" who {kind.text}, units {kind.number}, credits {kind.number}, cost {kind.number},"
+                    f" job {kind.text}, took {kind.number}){kind.end}"
                 )
             )
             if indexed and self.kind not in ("duckdb", "clickhouse"):
@@ -145,6 +151,7 @@ class Log:
         self.delete(*(row.id for row in rows if row.id in self.rows))
         cast = KINDS[self.kind].cast
         numbers = ", ".join(cast.format(name) for name in ("units", "credits", "cost"))
+        took = cast.format("took")
         values = [
             {
                 "id": row.id,
@@ -158,6 +165,8 @@ class Log:
                 "units": row.units,
                 "credits": row.credits,
                 "cost": row.cost,
+                "job": row.job,
+                "took": row.took,
             }
             for row in rows
         ]
@@ -171,7 +180,7 @@ class Log:
             connection.execute(
                 text(
                     "INSERT INTO calls VALUES (:id, :at, :changed, :provider, :model, :status, :customer, :who,"
-                    f" {numbers})"
+                    f" {numbers}, :job, {took})"
                 ),
                 values,
             )
@@ -194,7 +203,7 @@ def settings(url: str, **more: Any) -> UsageSettings:
     updated = more.pop("updated_at", None)
     columns = Columns(
         id="id", time="at", provider="provider", model="model", status="status", customer="customer", user="who",
-        logged_cost="cost", updated_at=updated,
+        logged_cost="cost", updated_at=updated, **more.pop("mapped", {}),
     )  # fmt: skip
     given = {"quantities": {"units": "units", "credits": "credits"}, "columns": columns, **more}
     if "query" not in given:
@@ -268,6 +277,7 @@ class World:
         self.clock = FixedClock(float(more.pop("now", NOW)))
         self.book = more.pop("book", None) or book()
         self.zone = ZoneInfo(more.pop("zone", "UTC"))
+        self.fx = more.pop("fx", None) or Fx("usd", {})
         self.settings = more.pop("settings", None) or settings(log.url, **more)
         self.open()
 
@@ -279,7 +289,8 @@ class World:
         self.source = self.make()
 
     def make(self) -> UsageSource:
-        return UsageSource(self.store, self.settings, self.zone, lambda: self.book, self.clock)
+        jobs = JobPrices(self.fx, JOB_BUCKETS)
+        return UsageSource(self.store, self.settings, self.zone, lambda: self.book, self.clock, jobs=jobs)
 
     def restart(self) -> None:
         """As a new process on the same state."""

@@ -51,6 +51,8 @@ class Replaced:
 
     changed: int = 0
     late: int = 0
+    gained: frozenset[int] = frozenset()
+    """Buckets that gained requests of some kind."""
 
 
 class History:
@@ -73,6 +75,10 @@ class History:
         for key, id_ in zip(new, key_ids(connection, new), strict=True):
             self._ids[key] = id_
             self.keys[id_] = key
+
+    def id_of(self, key: UsageKey) -> int:
+        """The id of a key that is stored."""
+        return self._ids[key]
 
     def changed_days(self, connection: Connection, reading: Reading, keys: list[UsageKey], cuts: Cuts) -> set[int]:
         """Days of ``reading`` whose bucket totals differ from those stored."""
@@ -104,8 +110,9 @@ class History:
         before = {at for at in changed if at[0] + BUCKET <= known}
         was, now = self._by_base(old, before), self._by_base(new, before)
         changes = {at for at in {*was, *now} if was.get(at) != now.get(at)}
-        gains = (now[at][0] - (was[at][0] if at in was else 0) for at in changes if at in now)
-        return Replaced(len(changes), sum(gain for gain in gains if gain > 0))
+        gains = {at: now[at][0] - (was[at][0] if at in was else 0) for at in changes if at in now}
+        gained = frozenset(at[0] for at, gain in gains.items() if gain > 0)
+        return Replaced(len(changes), sum(gain for gain in gains.values() if gain > 0), gained)
 
     def _by_base(self, totals: Totals, of: set[tuple[int, int]]) -> Totals:
         """``totals`` of the groups in ``of`` as if no row had been told apart by its own quantity: grouping rows in

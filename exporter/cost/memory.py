@@ -61,6 +61,10 @@ class Memory:
     """Rows whose time cannot be read, by the day their texts begin with; ``""``: others, and those in the window."""
     findings: dict[str, int] = field(default_factory=dict)
     """See ``UsageFindings``."""
+    jobs: dict[str, int] = field(default_factory=dict)
+    """See ``exporter.store.jobs.JobsRead``."""
+    jobs_mapping: str | None = None
+    """What says which rows are one job, and what they are to it."""
 
     def __post_init__(self) -> None:
         self._saved: dict[str, str | None] = {}
@@ -140,7 +144,7 @@ class Memory:
 
 
 _USER_KEY = "user_hash_key"
-_TEXTS = frozenset({"mapping", "book", "zone"})
+_TEXTS = frozenset({"mapping", "book", "zone", "jobs_mapping"})
 
 
 class UserHash:

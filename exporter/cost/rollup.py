@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Any, TypeVar
@@ -218,6 +218,42 @@ class Rollup:
             found.add((day, hash_))
         return found
 
+    def attempts(
+        self, connection: Connection, start: int, end: int, of: tuple[int, int] | Collection[str]
+    ) -> Iterator[tuple[str, int, int, int, Total]]:
+        """Rows in ``[start, end)`` of some jobs, by (job, second, segment, key number): those with a row in the span
+        ``of``, or those named. The log must have a job column."""
+        assert self.table.job is not None
+        job = _sql(self.table.job)
+        epoch = self.time.epoch(start, end)
+        day, index = self._day(epoch, start, end), self.cuts.index_sql(epoch, start, end)
+        columns = [self.table.job, epoch, day, index, *self._dimensions, self._states()]
+        statement = self._select(columns, ["count(*)", *self._sums()], [self.time.between(start, end), self.has_job])
+        if isinstance(of, tuple):
+            there = select(job).select_from(self.table.relation).where(_sql(f"({self.time.between(*of)})"))
+            statement = statement.where(job.in_(there.where(_sql(self.has_job)).correlate(None)))
+        else:
+            named = [name.encode() for name in of] if self.time.engine == "mysql" else list(of)
+            statement = statement.where(job.in_(named))
+        width, days = len(columns), dict[int, int]()
+        for row in connection.execute(statement):
+            number, summed = self.groups.find(self.table, tuple(row[4:width]), self.each)
+            if (day_start := days.get(row[2])) is None:
+                day_start = days[row[2]] = start_of_day_number(row[2], self.cuts.zone)
+            segment = self.cuts.segment(day_start, row[3])
+            yield text_of(row[0]), row[1], segment, number, self._total(row, width, summed)
+
+    def job_rows(self, connection: Connection, start: int, end: int) -> dict[int, int]:
+        """Rows with a job, by business day."""
+        day = self._day(self.time.epoch(start, end), start, end)
+        rows = connection.execute(self._select([day], ["count(*)"], [self.time.between(start, end), self.has_job]))
+        return {start_of_day_number(number, self.cuts.zone): rows for number, rows in rows}
+
+    @property
+    def has_job(self) -> str:
+        """Condition: the row names a job."""
+        return f"{self.table.job} IS NOT NULL AND {self.table.job} <> ''"
+
     def counts(self, connection: Connection, start: int, end: int) -> dict[int, int]:
         """Rows by business day: with an index on the time column no row itself is read."""
         day = self._day(self.time.epoch(start, end), start, end)
@@ -285,11 +321,14 @@ class Rollup:
         ]
         return " + ".join(states) or str(ABSENT)
 
+    def _sums(self) -> list[str]:
+        return [measure.total() for measure in self.table.measures]
+
     def _grouped(
         self, connection: Connection, columns: Sequence[str], more: Sequence[str], condition: str, *, sums: bool
     ) -> Iterable[Any]:
         """Rows of (columns…, more…, count, sums…)."""
-        totals = [measure.total() for measure in self.table.measures] if sums else []
+        totals = self._sums() if sums else []
         try:
             yield from connection.execute(self._select(columns, [*more, "count(*)", *totals], [condition]))
         except Exception as error:

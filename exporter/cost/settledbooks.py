@@ -35,6 +35,11 @@ class SettledBooks:
         self._seen: Mapping[int, Revision] = {}
         self._booked: Mapping[int, Mapping[int, Rates]] = {}
 
+    @property
+    def segments(self) -> Mapping[int, Mapping[int, Rates]]:
+        """What metered usage cost, as it is booked: by segment and key id."""
+        return self._booked
+
     def book(self, tick: Tick) -> None:
         """Book the segments of which usage or rates changed since the last poll."""
         settling, store = self.settling, tick.source.store

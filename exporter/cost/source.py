@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from exporter.clock import Clock
 from exporter.cost.history import History
+from exporter.cost.jobbooks import JobBooks, JobPrices
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.rollup import Groups
 from exporter.cost.settledbooks import SettledBooks
@@ -44,14 +45,17 @@ class UsageSource:
         book: Callable[[], PriceBook],
         clock: Clock,
         status_of: Callable[[UsageKey], Status] | None = None,
+        jobs: JobPrices | None = None,
     ) -> None:
-        """``status_of`` says what a status of any usage log means: packs are used up by all of them together."""
+        """``status_of`` says what a status of any usage log means: packs are used up by all of them together. Without
+        ``jobs`` none are followed."""
         self.name = source_name(settings.name)
         self.store = store
         self.settings = settings
         self.zone = zone
         self.book = book
         self.clock = clock
+        self.jobs = jobs
         self.database = UsageDatabase(settings)
         self.history = History(settings.name)
         self.groups: Groups | None = None
@@ -118,6 +122,8 @@ class UsageSource:
         if self._books is None or self._books_of is not tick.book:
             self._books, self._books_of = SettledBooks(Settling(tick.book, self.zone, self._status_of)), tick.book
         self._books.book(tick)
+        if self.jobs is not None and tick.complete and tick.table.job is not None and tick.table.time is not None:
+            JobBooks(tick, self._books.segments, self.jobs).work()
         return True
 
     def forget(self) -> None:

@@ -74,6 +74,8 @@ class Tick:
         self.end = at + AHEAD
         self.epoch = source.store.epoch
         self.late = 0
+        self.gained: set[int] = set()
+        """Buckets in which rows came to light that had been read before."""
         self.book = source.book()
         self.cuts = Cuts(source.zone, self.book.boundaries())
         with source.store.read() as connection:
@@ -330,6 +332,7 @@ class Tick:
             connection, reading, self.groups.keys, self.cuts, self.rules, known if self.complete else 0
         )
         memory = self.memory
+        self.gained |= found.gained
         for provider, newest in reading.last.items():
             memory.last_row[provider] = max(newest, memory.last_row.get(provider, -1))
         if reading.whole:

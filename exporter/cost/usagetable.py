@@ -45,6 +45,7 @@ class UsageTable:
     measures: tuple[Measure, ...]
     customer: str | None
     user: str | None
+    job: str | None
     indexed: bool
     updated_indexed: bool
     advice: str | None
@@ -156,7 +157,7 @@ class _Description:
         customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
         if settings.users is not None and columns.customer is None:
             customer = user
-        id_ = self.find(columns.id, "columns.id")
+        id_, job = self.find(columns.id, "columns.id"), self.find(columns.job, "columns.job")
         time = self.time(columns.time, "columns.time", settings.time_format)
         updated_at = columns.updated_at if self.find(columns.updated_at, "columns.updated_at") else None
         updated = self.time(updated_at, "columns.updated_at", "auto") if updated_at else None
@@ -173,6 +174,7 @@ class _Description:
             measures=tuple(measures),
             customer=names[0],
             user=names[1],
+            job=None if job is None else self.engine.dimension(self.engine.as_text(job[0])),
             indexed=indexed,
             advice=None if indexed else no_index(self.connection, settings),
             id=None if id_ is None or self.unique() else self.engine.dimension(id_[0]),

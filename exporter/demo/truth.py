@@ -265,6 +265,48 @@ def usage_cost_by(whose: Callable[[Usage], str], rows: Iterable[Usage], start: i
     return dict(sums)
 
 
+@dataclass(slots=True)
+class Job:
+    """What a customer wanted made, with all its calls. ``paid`` in 10⁻⁹ dollars; ``cost`` is None where a call has no
+    price."""
+
+    ended: int
+    outcome: str
+    paid: int
+    cost: int | None
+    superseded: Counter[str] = field(default_factory=Counter)
+    """Cost of calls that succeeded, and another one after them, by provider."""
+
+
+def jobs(rows: Iterable[Usage], until: int) -> list[Job]:
+    """Those whose last call was made before ``until`` and none of whose calls is still open."""
+    calls: defaultdict[str, list[Usage]] = defaultdict(list)
+    for row in rows:
+        calls[row.job].append(row)
+    found = []
+    for made in calls.values():
+        made.sort(key=lambda row: row.at)
+        if made[-1].at >= until or any(row.outcome == "pending" for row in made):
+            continue
+        good = [row for row in made if row.outcome == "succeeded"]
+        known = [row.cost for row in made if row.cost is not None]
+        cost = sum(known) if len(known) == len(made) else None
+        job = Job(made[-1].at, good[-1].outcome if good else made[-1].outcome, sum(known), cost)
+        for row in good[:-1]:
+            job.superseded[row.key.partition("/")[0]] += row.cost or 0
+        found.append(job)
+    return found
+
+
+def wasted(rows: Iterable[Usage], start: int, end: int) -> dict[tuple[str, str], int]:
+    """(provider, outcome) → cost in 10⁻⁹ dollars of what was paid and did not succeed, over start ≤ time < end."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if start <= row.at < end and row.cost and row.outcome != "succeeded":
+            sums[row.key.partition("/")[0], row.outcome] += row.cost
+    return dict(sums)
+
+
 def unpriced(rows: Iterable[Usage], start: int, end: int) -> int:
     """Rows that somebody should have priced."""
     return sum(start <= row.at < end and row.cost is None for row in rows)

@@ -18,6 +18,8 @@ from exporter.demo.scenario import history_and_spans, namespace
 COST_SHARE = 0.53
 """Of what a plan brings in, spent on providers by the average customer."""
 FAILS, MODERATED, CANCELED = 0.045, 0.015, 0.005
+RETAKES = 40
+"""Every so many-th job of a customer that succeeds is made once more."""
 CENTS = 10_000_000
 
 _WEIGHTS = list(accumulate(offer.weight for offer in OFFERS))
@@ -92,9 +94,21 @@ class RowMaker:
             row = self._call(rng, offer, f"cl{job[3:]}{attempt}", job, user, customer, known, at)
             if at <= self.now:
                 yield row if row.updated <= self.now else _open(row)
+            if row.outcome == "succeeded" and serial % RETAKES == 0:
+                yield from self._retake(offer, job, user, customer, known, row)
             if row.outcome != "failed" or rng.random() > 0.7:
                 return
             at = row.updated + int(20 + rng.random() * 200)
+
+    def _retake(
+        self, offer: Offer, job: str, user: str, customer: str, product: str | None, row: Usage
+    ) -> Iterator[Usage]:
+        """The customer wants another one in place of ``row``. Of a stream of its own: it moves no other draw."""
+        rng = Random(f"{job}:retake")  # noqa: S311 - a story, not a secret
+        at = row.updated + int(60 + rng.random() * 600)
+        again = self._call(rng, offer, f"cl{job[3:]}r", job, user, customer, product, at)
+        if at <= self.now:
+            yield again if again.updated <= self.now else _open(again)
 
     def _call(
         self, rng: Random, offer: Offer, id: str, job: str, user: str, customer: str, product: str | None, at: int

@@ -27,7 +27,7 @@ from exporter.margin.earnings import Earnings, recognized_by
 from exporter.margin.figures import Figures
 from exporter.margin.groups import OTHER, UNATTRIBUTED, DayCost, Grouped, Money, Shares
 from exporter.margin.ledger import Ledger, cut, split
-from exporter.margin.remembered import Part
+from exporter.margin.parts import Part
 from exporter.margin.usage import Pricing, cost_of
 from exporter.store.usage import UsageKey, UsageTotal
 

@@ -17,6 +17,7 @@ from exporter.config import Settings
 from exporter.cost.pricefile import EvidenceKind
 from exporter.margin.cash import Cash, CashKey
 from exporter.margin.earnings import Earnings, by_account, held_currencies, recognized_by
+from exporter.margin.jobs import JobFigures, job_figures
 from exporter.margin.ledger import Ledger, cut, ledger_source
 from exporter.margin.plans import Plans, plans_of
 from exporter.margin.usage import Cost, Pricing, cost_of
@@ -56,7 +57,7 @@ class Figures:
     ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its invoice's currency), in major units.
     ``cost`` by (provider, model), and with it what list prices are above it and what of it is estimated;
     ``components`` by component; ``unpriced`` requests by (provider, reason). ``margin_ratio`` is missing where
-    revenue ≤ 0.
+    revenue ≤ 0. ``wasted`` is the part of the cost that made nothing, by (provider, reason).
     """
 
     window: Window
@@ -77,6 +78,8 @@ class Figures:
     estimated: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     evidence: Mapping[tuple[tuple[str, str], EvidenceKind, bool], Decimal] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
+    wasted: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    jobs: JobFigures | None = None
 
 
 def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, window: Window) -> Figures:
@@ -146,6 +149,10 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     if money is not None and money.whole:
         components["fees"] = money.fees
         components["payout_fees"] = money.payout_fees
+    jobs = None
+    if usage_known:
+        keys, settled = ledger.keys, ledger.settled
+        jobs = job_figures(ledger.jobs, window, keys, pricing, settings.fx, settings.zone, settled)
     return Figures(
         window=window,
         cash=_by_account(days, ledger),
@@ -155,6 +162,8 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         estimated=cost.estimated if cost else {},
         evidence=cost.evidence if cost else {},
         quarantined=cost.quarantined if cost else {},
+        wasted=_wasted(cost, jobs) if cost else {},
+        jobs=jobs,
         components=components,
         gross_profit=profit,
         margin_ratio=ratio,
@@ -171,6 +180,11 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
 def _needs(ledger: Ledger, basis: str) -> tuple[str, ...]:
     """Names of the sources that a basis rests on."""
     return {"cash": ledger.sources.cash, "recognized": ledger.sources.recognized}.get(basis, ledger.sources.mrr)
+
+
+def _wasted(cost: Cost, jobs: JobFigures | None) -> dict[tuple[str, str], Decimal]:
+    superseded = jobs.superseded if jobs is not None else {}
+    return dict(cost.wasted) | {(provider, "superseded"): amount for provider, amount in superseded.items()}
 
 
 def _income(earned: Earnings | None) -> Decimal | None:

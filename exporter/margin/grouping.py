@@ -34,7 +34,7 @@ from exporter.store.settlement import payments_by
 from exporter.store.usage import DAY, CustomerTotal, Revision, UsageKey, totals_of_customers
 
 if TYPE_CHECKING:
-    from exporter.margin.remembered import Part
+    from exporter.margin.parts import Part
 
 Usage = dict[int, tuple[object, Shares]]
 """Shares of the segments by their start, with what they were read for."""

@@ -15,8 +15,10 @@ from exporter.config import Settings
 from exporter.cost.settlement import Settled
 from exporter.margin.cash import Cashbook
 from exporter.margin.groups import Grouped
+from exporter.margin.jobsread import Jobs
+from exporter.margin.parts import Part
 from exporter.margin.recognized import Recognized
-from exporter.margin.remembered import Part, Remembered
+from exporter.margin.remembered import Remembered
 from exporter.margin.usage import NOTHING, Pricing
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
@@ -106,6 +108,7 @@ class Ledger:
     ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window. ``groups``: what is
     known by customer and by product, where labels have been chosen. ``recognized`` is missing unless the ledger and the
     invoices of every account may be used. ``settled``: what usage that is paid in advance or by monthly tiers cost.
+    ``jobs``: those that settled, where a log says which rows are one job.
     """
 
     sources: Sources
@@ -121,6 +124,7 @@ class Ledger:
     groups: Mapping[str, Grouped] = field(default_factory=dict)
     recognized: Recognized | None = None
     settled: Settled = NOTHING
+    jobs: Jobs | None = None
 
     def joint(self, names: Iterable[str]) -> float | None:
         """The time of the oldest of the sources, or None when one of them may not be used."""
@@ -225,6 +229,7 @@ def read_ledger(
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
         settled=NOTHING if pricing is None else settled_usage(connection, pricing, keys, zone, first, end),
         groups=groups,
+        jobs=memory.jobs.read(connection, [name.removeprefix("usage/") for name in sources.usage], first, end),
         recognized=_recognized(connection, sources, as_of, start, memory, settings, groups),
     )
 

@@ -21,8 +21,8 @@ from exporter.cost.history import segments
 from exporter.cost.pricebook import OTHER
 from exporter.cost.pricing import EXACT, Pending, Unpriced
 from exporter.margin.ledger import settled_usage
+from exporter.margin.parts import Part
 from exporter.margin.plans import Plans, plans_of
-from exporter.margin.remembered import Part
 from exporter.margin.usage import Pricing, joined
 from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, usage_keys
 

@@ -8,14 +8,14 @@ before is the same object, so that its price is known. A reading with an empty m
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from exporter.margin.cash import Cashbook
 from exporter.margin.grouping import GroupMemory
+from exporter.margin.jobsread import JobMemory
+from exporter.margin.parts import Part, parts_of
 from exporter.margin.recognized import RecognizedMemory
 from exporter.margin.windows import Window
 from exporter.store.flows import revisions
@@ -38,22 +38,6 @@ ENDED = frozenset({"yesterday", "prev_month"})
 """Windows that have ended: who was last seen after them may have been there or not."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
-class Part:
-    """All usage totals that begin at ``start``: of a 15-minute ``bucket``, or else of a segment. Itself is its
-    identity: what was made of it once stays true."""
-
-    start: int
-    totals: tuple[UsageTotal, ...]
-    bucket: bool = False
-
-
-def parts_of(totals: Iterable[UsageTotal], *, buckets: bool = False) -> list[Part]:
-    """``totals`` in order of time, those of one start together."""
-    ordered = sorted(totals, key=lambda total: total.start)
-    return [Part(start, tuple(group), buckets) for start, group in groupby(ordered, key=lambda total: total.start)]
 
 
 class _Days:
@@ -120,6 +104,7 @@ class Remembered:
         self.recognized = RecognizedMemory()
         self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None
         self.groups = GroupMemory()
+        self.jobs = JobMemory()
 
     def keys(self, connection: Connection) -> Mapping[int, UsageKey]:
         """All usage keys by id; a key never changes."""

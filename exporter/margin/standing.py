@@ -13,6 +13,7 @@ from exporter.revenue.allowance import Allowance, read_allowance, request_counts
 from exporter.store import drift, ledger, reconciliation, sources, subscriptions, usage
 from exporter.store.attribution import payment_counts
 from exporter.store.flows import Flow, SubscriberFlow, baseline_at, flows, subscriber_flows
+from exporter.store.histograms import Histogram, histograms
 from exporter.store.webhooks import WebhookCount, deliveries
 
 
@@ -57,6 +58,7 @@ class Standing:
     reconciled: Mapping[str, reconciliation.Reconciled] = field(default_factory=dict)
     heals: Mapping[str, reconciliation.Heals] = field(default_factory=dict)
     webhooks: Sequence[WebhookCount] = ()
+    histograms: Sequence[Histogram] = ()
 
     def whole(self, source: str) -> bool:
         """Whether the source has been read whole once."""
@@ -105,4 +107,5 @@ def read_standing(connection: Connection, settings: Settings, at: int, memory: R
         reconciled=reconciliation.reconciled(connection),
         heals=reconciliation.heals(connection),
         webhooks=deliveries(connection),
+        histograms=histograms(connection),
     )

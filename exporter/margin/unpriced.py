@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from exporter.clock import BUCKET
 from exporter.cost.pricing import Unpriced, UnpricedReason
 from exporter.margin.ledger import settled_usage
+from exporter.margin.parts import Part
 from exporter.margin.pricechange import usage_days
-from exporter.margin.remembered import Part
 from exporter.margin.usage import Pricing
 from exporter.money import QUANTITY_SCALE
 from exporter.store.usage import COSTS, usage_keys

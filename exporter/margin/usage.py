@@ -18,7 +18,7 @@ from exporter.cost.pricebook import PriceBook
 from exporter.cost.pricefile import EvidenceKind
 from exporter.cost.pricing import EXACT, Amounts, MeterRate, Pending, Priced, Terms, Unpriced, terms_at
 from exporter.cost.settlement import Settled, Settling
-from exporter.margin.remembered import Part
+from exporter.margin.parts import Part
 from exporter.store.usage import UsageKey, UsageTotal
 from exporter.usagelog import Status
 
@@ -97,6 +97,7 @@ class Cost:
     ``without_rate``, are left out of ``by_model`` whole, never in part. ``off_list`` is what the list price is above
     what is paid, ``estimated`` the part of the cost that is by a fallback's price. ``evidence`` is by model, kind of
     evidence, and whether it was chosen; ``quarantined`` are requests whose reported cost was not believed, by provider.
+    ``wasted`` is the part of the cost whose requests did not succeed, by provider and status.
     ``by_key`` is of one part alone: the cost of each of its keys that has one.
     """
 
@@ -104,6 +105,7 @@ class Cost:
     off_list: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     estimated: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     evidence: dict[tuple[tuple[str, str], EvidenceKind, bool], Decimal] = field(default_factory=dict)
+    wasted: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     unpriced: dict[tuple[str, str], int] = field(default_factory=dict)
     quarantined: dict[str, int] = field(default_factory=dict)
     priced_requests: int = 0
@@ -118,6 +120,7 @@ class Cost:
         _sum(self.off_list, other.off_list)
         _sum(self.estimated, other.estimated)
         _sum(self.evidence, other.evidence)
+        _sum(self.wasted, other.wasted)
         for provider, requests in other.quarantined.items():
             self.quarantined[provider] = self.quarantined.get(provider, 0) + requests
         for reason, requests in other.unpriced.items():
@@ -167,6 +170,8 @@ def cost_of(
         for amounts in (cost.by_model, cost.off_list, cost.estimated):
             amounts.pop(label, None)
     cost.evidence = {of: amount for of, amount in cost.evidence.items() if of[0] not in cost.without_rate}
+    incomplete = {provider for provider, _ in cost.without_rate}
+    cost.wasted = {of: amount for of, amount in cost.wasted.items() if of[0] not in incomplete}
     return cost
 
 
@@ -208,6 +213,9 @@ def _price(
         _add(cost.evidence, (label, chosen.kind, True), amount)
         _add(cost.by_model, label, amount)
         _add(cost.by_key, total.key_id, amount)
+        status = pricing.status(key)
+        if status != "succeeded":
+            _add(cost.wasted, (label[0], status), amount)
         if outcome.list_amounts is not None:
             _add(cost.off_list, label, joined(outcome.list_amounts, fx, day) - amount)
         if outcome.estimated:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from exporter.metrics import cost_text, group_text, health_text, ledger_text
+from exporter.metrics import cost_text, group_text, health_text, job_text, ledger_text
 
-Type = Literal["gauge", "counter", "info"]
+Type = Literal["gauge", "counter", "info", "histogram"]
+
+SUM = "sum"
+"""In place of a bound: the sum of what a histogram observed."""
 
 WINDOWS = ("today", "yesterday", "24h", "7d", "30d", "mtd", "prev_month")
 """Values of the ``window`` label, in the order pages show them."""
@@ -249,14 +252,17 @@ class Metric:
 
 
 class Sample(NamedTuple):
-    """One series now. ``labels``: the values, in the order of the metric's declaration. ``value``: finite."""
+    """One series now. ``labels``: the values, in the order of the metric's declaration. ``value``: finite.
+
+    Of a histogram one more follows: the bound of a bucket (``le``), whose value is cumulative, or ``SUM``.
+    """
 
     name: str
     labels: tuple[str, ...]
     value: float
 
 
-_DECLARATION = re.compile(r"(gauge|counter|info) ([a-z][a-z0-9_]*)\{([a-z_,]*)\}\n((?:    \S.*\n?)+)")
+_DECLARATION = re.compile(r"(gauge|counter|info|histogram) ([a-z][a-z0-9_]*)\{([a-z_,]*)\}\n((?:    \S.*\n?)+)")
 
 
 def _parse(text: str) -> tuple[dict[str, Metric], dict[str, str]]:
@@ -277,15 +283,32 @@ def _parse(text: str) -> tuple[dict[str, Metric], dict[str, str]]:
             words = words.replace(mark, polled)
         if name in metrics:
             raise ValueError(f"catalogue: {name} is declared twice")
-        type_: Type = "gauge" if kind == "gauge" else "counter" if kind == "counter" else "info"
+        type_: Type = next(one for one in get_args(Type) if one == kind)
         metrics[name] = Metric(name, type_, words, tuple(filter(None, labels.split(","))), section)
     return metrics, sections
 
 
 METRICS, SECTIONS = _parse(
-    ledger_text.TEXT + _TEXT + health_text.TEXT + cost_text.TEXT + _TEXT_ON + group_text.TEXT + _TEXT_TRUST
+    ledger_text.TEXT
+    + _TEXT
+    + health_text.TEXT
+    + cost_text.TEXT
+    + job_text.TEXT
+    + _TEXT_ON
+    + group_text.TEXT
+    + _TEXT_TRUST
 )
 """All metrics by name, in the order of the docs page; introductions by section."""
+
+
+def labels_of(series: str) -> tuple[str, ...] | None:
+    """The labels of the series called ``series``, which for a histogram are those with a suffix; None for others."""
+    base, _, suffix = series.rpartition("_")
+    metric = METRICS.get(base)
+    if metric is not None and metric.type == "histogram" and suffix in ("bucket", "sum", "count"):
+        return (*metric.labels, "le") if suffix == "bucket" else metric.labels
+    metric = METRICS.get(series)
+    return None if metric is None or metric.type == "histogram" else metric.labels
 
 
 def docs() -> str:
@@ -297,7 +320,8 @@ def docs() -> str:
 
 Amounts are major units (12.34 is twelve dollars and 34 cents); `currency` is the lower-case ISO code. Metrics without
 `account` are in the reporting currency. Money is polled: a money gauge is absent until its source has been read whole
-once, and again when the source is stale, so alert on `margin_source_*` too. Type *info* is a gauge of value 1.
+once, and again when the source is stale, so alert on `margin_source_*` too. Type *info* is a gauge of value 1; a
+*histogram* is a classic one: `_bucket` (with the label `le`), `_sum` and `_count`.
 
 `window` is one of {windows}. Calendar windows (`today`, `yesterday`,
 `mtd`, `prev_month`) use the business time zone; rolling windows end now and start on a 15-minute boundary. Windows

@@ -11,6 +11,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/.
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +19,17 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from prometheus_client import exposition as text_format
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, UnknownMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    UnknownMetricFamily,
+)
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics_format
 from prometheus_client.registry import Collector
 
-from exporter.metrics.catalogue import METRICS, Metric, Sample
+from exporter.metrics.catalogue import METRICS, SUM, Metric, Sample
 
 Format = Literal["text", "openmetrics"]
 
@@ -145,6 +151,8 @@ def family_of(ordered: Sequence[Sample]) -> Family:
     metric = METRICS.get(name)
     if metric is None:
         raise ValueError(f"metric {name} is not in the catalogue")
+    if metric.type == "histogram":
+        return _histogram(metric, ordered)
     family: GaugeMetricFamily | CounterMetricFamily
     if metric.type == "counter":
         family = CounterMetricFamily(name, metric.help, labels=metric.labels)
@@ -160,12 +168,31 @@ def family_of(ordered: Sequence[Sample]) -> Family:
     return family
 
 
+def _histogram(metric: Metric, ordered: Sequence[Sample]) -> Family:
+    """A classic histogram, whose buckets are brought into the order of their bounds."""
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    series: dict[tuple[str, ...], dict[str, float]] = {}
+    for _, (*labels, part), value in ordered:
+        _check(metric, tuple(labels), value)
+        parts = series.setdefault(tuple(labels), {})
+        if part in parts:
+            raise ValueError(f"series {metric.name}{(*labels, part)} is given twice")
+        parts[part] = value + 0.0
+    for told, parts in series.items():
+        total = parts.pop(SUM)
+        buckets = sorted((float(le), count) for le, count in parts.items())
+        if buckets[-1][0] != math.inf or any(a[1] > b[1] for a, b in itertools.pairwise(buckets)):
+            raise ValueError(f"histogram {metric.name}{told} has no bucket +Inf, or counts that fall")
+        family.add_metric(told, [("+Inf" if le == math.inf else str(le), count) for le, count in buckets], total)
+    return family
+
+
 def _check(metric: Metric, labels: tuple[str, ...], value: float) -> None:
     if len(labels) != len(metric.labels):
         raise ValueError(f"metric {metric.name} has labels {metric.labels}, not {len(labels)} values")
     if not math.isfinite(value):
         raise ValueError(f"series {metric.name}{labels} is {value}; leave the series out instead")
-    if metric.type == "counter" and value < 0:
+    if metric.type in ("counter", "histogram") and value < 0:
         raise ValueError(f"counter {metric.name}{labels} is negative: {value}")
     if metric.type == "info" and value != 1:
         raise ValueError(f"info metric {metric.name}{labels} is {value}, not 1")

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.clock import Clock
 from exporter.config import AccountSettings, UsageSettings
+from exporter.cost.jobbooks import JobPrices
 from exporter.cost.source import UsageSource
 from exporter.errors import LeaseLost, MarginError, StateError
 from exporter.margin.choice import Choice
@@ -106,6 +107,7 @@ class Exporter:
                 lambda: self.configuration.current.book,
                 self._clock,
                 lambda key: self.configuration.current.pricing.status(key),
+                JobPrices(loaded.settings.fx, loaded.settings.jobs.buckets),
             )
             jobs.append(_usage_job(source, usage_log))
         return jobs

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.clock import Clock
+from exporter.cost.jobbooks import JOB_COST
 from exporter.margin.attribution import Attributed, attribute
 from exporter.margin.figures import Figures, Mrr, figures, mrr_of
 from exporter.margin.health import Health, health_of
@@ -23,6 +24,7 @@ from exporter.metrics.checks import check_samples, webhook_samples
 from exporter.metrics.exposition import Snapshot, render
 from exporter.metrics.group_samples import group_samples, payment_samples
 from exporter.metrics.health_samples import health_samples, movement_samples
+from exporter.metrics.histogram_samples import histogram_samples, job_samples, job_window_samples
 from exporter.metrics.samples import (
     budget_samples,
     fx_samples,
@@ -85,6 +87,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples: list[Sample] = []
     for window in view.windows:
         samples += window_samples(window, currency)
+        samples += job_window_samples(window, currency)
     if view.mrr is not None:
         samples += mrr_samples(view.mrr, currency)
         if view.health is not None:
@@ -97,6 +100,8 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples += movement_samples(view.standing, view.ledger)
     samples += payment_samples(view.standing, view.ledger)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
+    samples += job_samples(view.ledger.jobs)
+    samples += histogram_samples(view.standing.histograms, {JOB_COST: loaded.settings.jobs.buckets})
     samples += check_samples(view.standing, view.ledger)
     samples += webhook_samples(view.standing)
     samples += budget_samples(loaded.settings, view.at)

@@ -13,6 +13,7 @@ from exporter.store import (  # noqa: F401  # so that create_all knows the table
     schema,
     schema_attribution,
     schema_invoices,
+    schema_jobs,
     schema_listing,
     schema_movements,
     schema_reconciliation,

@@ -274,7 +274,7 @@ usage_key = Table(
 )
 
 
-def _measures() -> list[Column[int]]:
+def measures() -> list[Column[int]]:
     """``m0``…``m7``: sums of the key's measures, in the key's order, as scaled integers."""
     return [Column(f"m{i}", BigInteger, nullable=True) for i in range(MEASURES_PER_ROW)]
 
@@ -287,7 +287,7 @@ usage_bucket = Table(
     Column("key_id", Integer, nullable=False),
     Column("facet", Integer, nullable=False),  # 0, or more where a key has over eight measures
     Column("requests", BigInteger, nullable=False),  # only in facet 0
-    *_measures(),
+    *measures(),
     PrimaryKeyConstraint("source", "bucket", "key_id", "facet"),
     **_BY_KEY,
 )
@@ -300,7 +300,7 @@ usage_segment = Table(
     Column("key_id", Integer, nullable=False),
     Column("facet", Integer, nullable=False),
     Column("requests", BigInteger, nullable=False),
-    *_measures(),
+    *measures(),
     PrimaryKeyConstraint("source", "start", "key_id", "facet"),
     **_BY_KEY,
 )
@@ -314,7 +314,7 @@ usage_day = Table(
     Column("key_id", Integer, nullable=False),
     Column("facet", Integer, nullable=False),
     Column("requests", BigInteger, nullable=False),
-    *_measures(),
+    *measures(),
     PrimaryKeyConstraint("source", "start", "customer_id", "key_id", "facet"),
     **_BY_KEY,
 )

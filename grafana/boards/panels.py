@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from exporter.metrics.catalogue import METRICS, WINDOWS
+from exporter.metrics.catalogue import WINDOWS, labels_of
 
 Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ def metric(name: str, **matchers: str) -> str:
 
     Raises ``ValueError`` where the catalogue does not know the metric or label, or a window or basis is not pinned.
     """
-    declared = METRICS[name].labels if name in METRICS else None
+    declared = labels_of(name)
     if declared is None:
         raise ValueError(f"no metric {name} in the catalogue")
     if unknown := set(matchers) - set(declared):
