@@ -27,6 +27,7 @@ from typing import Any
 
 from benchmarks.harness import Api, Figure, Goal, account, api, median, report, state, unlimited
 from benchmarks.peers.chain import Peer, Spent, peers, run
+from exporter import heap
 from exporter.clock import SystemClock
 from exporter.config import MrrRules
 from exporter.revenue.poll import StripeSource
@@ -110,6 +111,7 @@ class Reader:
 
 def with_exporter(large: str, small: str, polls: int, pipe: Connection) -> None:
     """Process: reads both accounts, polls them in turn. Asks ``pipe`` for new charges, ends with what was found."""
+    heap.settle()  # as ``serve`` does
     with state() as store, state() as other:
         of_large, of_small = Reader(large, store), Reader(small, other)
         found = of_large.backfill()

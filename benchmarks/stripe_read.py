@@ -18,6 +18,7 @@ from typing import Any
 import stripe
 
 from benchmarks.harness import Goal, account, api, in_process, median, report, state, unlimited
+from exporter import heap
 from exporter.clock import SystemClock
 from exporter.config import MrrRules
 from exporter.demo.world import DEMO_KEY
@@ -34,6 +35,7 @@ ASKED = 24
 
 def with_exporter(url: str, expand: bool, per_second: int | None = None) -> dict[str, float]:
     """Process: the first read of the ledger. ``per_second``: keep to that many requests, else no limit."""
+    heap.settle()  # as ``serve`` does
     settings = account(url, expand_source=expand, requests_per_second=per_second or 100)
     reader = StripeReader(settings, SystemClock()) if per_second else unlimited(settings)
     with state() as store:

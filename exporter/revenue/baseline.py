@@ -16,8 +16,8 @@ from exporter.revenue.mrr import mrr_of
 from exporter.revenue.shapes import as_mapping
 from exporter.store.database import Store
 from exporter.store.flows import baseline_at
-from exporter.store.movements import end_baseline, paying
-from exporter.store.subscriptions import payer, stored_subscriptions
+from exporter.store.movements import end_baseline
+from exporter.store.subscriptions import payer, subscriptions_without_mrr
 from exporter.store.trials import trial_of
 
 log = logging.getLogger("exporter.revenue")
@@ -34,13 +34,10 @@ def settle_baseline(store: Store, account: str, rules: MrrRules, at: int) -> boo
     with store.read() as connection:
         if baseline_at(connection, account) is not None:
             return False
-        known = paying(connection, account)  # whoever has MRR now needs no search for what was
-        for batch in stored_subscriptions(connection, account):
-            known.update(
-                payer(row)
-                for row in batch
-                if row.status in PAID and payer(row) not in known and was_worth(as_mapping(row.object), at, rules)
-            )
+        known: set[str] = set()
+        # Whoever has MRR now needs no search for what was.
+        for batch in subscriptions_without_mrr(connection, account, PAID):
+            known.update(payer(row) for row in batch if was_worth(as_mapping(row.object), at, rules))
     with store.write() as connection:
         end_baseline(connection, account, at, known, rules.new_mrr)
     log.info("movements of MRR begin account=%s customers_known=%d", account, len(known))

@@ -118,7 +118,7 @@ def _plain(subscription: Object, rules: MrrRules) -> tuple[ItemMrr, ...] | None:
             return None
         currency = str(subscription.get("currency") or items[0]["price"]["currency"]).lower()
         figure = _plain_item(msgspec.json.encode(price), item.get("quantity"), currency)
-        found.append(figure._replace(item_id=str(item["id"])))
+        found.append(ItemMrr(str(item["id"]), *figure[1:]))
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ class Page(msgspec.Struct, Generic[T]):
     has_more: bool
 
 
-class Reference(msgspec.Struct):
+class Reference(msgspec.Struct, gc=False):
     """An object of which only the id matters, where Stripe may send the whole."""
 
     id: str

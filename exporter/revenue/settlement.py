@@ -18,12 +18,14 @@ from exporter.store.ledger import BalanceTransaction
 from exporter.store.settlement import MoneyRow, Paid
 
 INCOMPLETE = frozenset({"incomplete", "incomplete_expired"})
+BACK = frozenset({*MONEY_BACK, *RETURNED})
+"""Categories of rows that cut invoices, or undo such a cut."""
 
 
 def note_transactions(connection: Connection, account: str, rows: Sequence[BalanceTransaction]) -> None:
     """Balance transactions were stored: those that take money back cut the invoices that were paid with it."""
     store.touch_days(connection, account, "charges", store.charge_days(rows))
-    back = [row for row in rows if row.category in MONEY_BACK or row.category in RETURNED]
+    back = [row for row in rows if row.category in BACK]
     if back:
         paid = store.payments_by(
             connection,
@@ -73,7 +75,7 @@ def _settle(connection: Connection, account: str, found: Mapping[str, Invoice], 
     money = store.money_of(connection, account, intents=intents, charges=charges)
     if fresh:
         store.touch_days(connection, account, "charges", store.charge_days(money))
-    rows = [row for row in money if row.category in MONEY_BACK or row.category in RETURNED]
+    rows = [row for row in money if row.category in BACK]
     paid = store.payments_by(connection, account, intents=intents, charges=charges)
     credited = {
         refund: sum(amount for _, amount in parts)

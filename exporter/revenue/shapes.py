@@ -15,18 +15,18 @@ from exporter.revenue.pages import Page, Reference, id_of
 from exporter.store.subscriptions import OVER
 
 
-class Recurring(msgspec.Struct, omit_defaults=True):
+class Recurring(msgspec.Struct, omit_defaults=True, gc=False):
     interval: str
     interval_count: int = 1
     usage_type: str = "licensed"
 
 
-class Transform(msgspec.Struct):
+class Transform(msgspec.Struct, gc=False):
     divide_by: int
     round: str
 
 
-class Tier(msgspec.Struct, omit_defaults=True):
+class Tier(msgspec.Struct, omit_defaults=True, gc=False):
     up_to: int | None = None
     unit_amount: int | None = None
     unit_amount_decimal: Decimal | None = None
@@ -34,14 +34,14 @@ class Tier(msgspec.Struct, omit_defaults=True):
     flat_amount_decimal: Decimal | None = None
 
 
-class CurrencyOption(msgspec.Struct, omit_defaults=True):
+class CurrencyOption(msgspec.Struct, omit_defaults=True, gc=False):
     unit_amount: int | None = None
     unit_amount_decimal: Decimal | None = None
     tax_behavior: str | None = None
     tiers: list[Tier] | None = None
 
 
-class Price(msgspec.Struct, omit_defaults=True):
+class Price(msgspec.Struct, omit_defaults=True, gc=False):
     """https://docs.stripe.com/api/prices/object; ``tiers`` and ``currency_options`` come only when asked for."""
 
     id: str
@@ -58,15 +58,15 @@ class Price(msgspec.Struct, omit_defaults=True):
     currency_options: dict[str, CurrencyOption] | None = None
 
 
-class AppliesTo(msgspec.Struct):
+class AppliesTo(msgspec.Struct, gc=False):
     products: list[str] = []
 
 
-class CouponOption(msgspec.Struct):
+class CouponOption(msgspec.Struct, gc=False):
     amount_off: int
 
 
-class Coupon(msgspec.Struct, omit_defaults=True):
+class Coupon(msgspec.Struct, omit_defaults=True, gc=False):
     """https://docs.stripe.com/api/coupons/object. A coupon of which only the id is known has no ``duration``."""
 
     id: str
@@ -85,11 +85,11 @@ class Coupon(msgspec.Struct, omit_defaults=True):
         return self.duration is not None and (self.percent_off is not None or self.amount_off is not None)
 
 
-class DiscountSource(msgspec.Struct, omit_defaults=True):
+class DiscountSource(msgspec.Struct, omit_defaults=True, gc=False):
     coupon: str | Coupon | None = None
 
 
-class Discount(msgspec.Struct, omit_defaults=True):
+class Discount(msgspec.Struct, omit_defaults=True, gc=False):
     """https://docs.stripe.com/api/discounts/object: a coupon given to a customer, a subscription or an item.
 
     The coupon stands in ``source`` since API version 2025-09-30.clover, beside it before.
@@ -113,13 +113,13 @@ class Discount(msgspec.Struct, omit_defaults=True):
         return coupon.id if isinstance(coupon, Coupon) else coupon
 
 
-class TaxRate(msgspec.Struct, omit_defaults=True):
+class TaxRate(msgspec.Struct, omit_defaults=True, gc=False):
     percentage: Decimal
     inclusive: bool = False
     effective_percentage: Decimal | None = None
 
 
-class Trial(msgspec.Struct, omit_defaults=True):
+class Trial(msgspec.Struct, omit_defaults=True, gc=False):
     """A trial offer on an item: https://docs.stripe.com/billing/subscriptions/trials"""
 
     start_date: int | None = None
@@ -127,7 +127,7 @@ class Trial(msgspec.Struct, omit_defaults=True):
     trial_offer: str | Reference | None = None
 
 
-class Item(msgspec.Struct, omit_defaults=True):
+class Item(msgspec.Struct, omit_defaults=True, gc=False):
     id: str
     price: Price
     quantity: int | None = None
@@ -138,19 +138,19 @@ class Item(msgspec.Struct, omit_defaults=True):
     current_trial: Trial | None = None
 
 
-class Pause(msgspec.Struct, omit_defaults=True):
+class Pause(msgspec.Struct, omit_defaults=True, gc=False):
     behavior: str
     resumes_at: int | None = None
 
 
-class Customer(msgspec.Struct, omit_defaults=True):
+class Customer(msgspec.Struct, omit_defaults=True, gc=False):
     """Of an expanded customer nothing else is read. A deleted one has no discount."""
 
     id: str
     discount: Discount | None = None
 
 
-class Subscription(msgspec.Struct, omit_defaults=True):
+class Subscription(msgspec.Struct, omit_defaults=True, gc=False):
     """What Stripe sends."""
 
     id: str
@@ -174,7 +174,7 @@ class Subscription(msgspec.Struct, omit_defaults=True):
     default_tax_rates: list[TaxRate] | None = None
 
 
-class Stored(msgspec.Struct, omit_defaults=True):
+class Stored(msgspec.Struct, omit_defaults=True, gc=False):
     """What is stored: the same with all items, and with ids where Stripe may send objects that are not read."""
 
     status: str

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from exporter.errors import SourceError
 from exporter.revenue.client import Stopped
 from exporter.store.database import Store
-from exporter.store.slices import load_slices, move_slice, split_slice
+from exporter.store.slices import StoredSlice, load_slices, move_slices, split_slice
 
 log = logging.getLogger("exporter.revenue")
 
@@ -171,15 +171,18 @@ class SlicedRead(Generic[R]):
         with self._store.write() as connection:
             if rows:
                 self._listing.store(connection, rows)
-            last = {event.slice: event for event in pages}  # where a slice has come to is what its last page says
             for event in batch:
-                start = self._stored_start[event.slice]
                 if isinstance(event, _Split):
+                    start = self._stored_start[event.slice]
                     split_slice(connection, self._source, start, event.middle)
                     self._stored_start[event.slice] = event.middle
                     self._stored_start[event.lower] = start
-                elif last[event.slice] is event:
-                    move_slice(connection, self._source, start, event.after, event.reached, event.done)
+            last = {event.slice: event for event in pages}  # where a slice has come to is what its last page says
+            moved = [
+                StoredSlice(self._stored_start[slice_], slice_.end, page.after, page.reached, page.done)
+                for slice_, page in last.items()
+            ]
+            move_slices(connection, self._source, moved)
             self._on_progress(connection, self.progress())
         for _ in pages:
             self._room.release()

@@ -18,17 +18,17 @@ from exporter.store.ledger import BalanceTransaction
 S = TypeVar("S")
 
 
-class _Fee(msgspec.Struct):
+class _Fee(msgspec.Struct, gc=False):
     type: str
     amount: int
     currency: str
 
 
-class _PaymentMethod(msgspec.Struct):
+class _PaymentMethod(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, gc=False):
     """What is read of a charge, refund, dispute, payout, transfer, application fee, …"""
 
     id: str
@@ -45,7 +45,7 @@ class _Source(msgspec.Struct):
     failure_reason: str | None = None  # of a refund
 
 
-class _Row(msgspec.Struct, Generic[S]):
+class _Row(msgspec.Struct, Generic[S], gc=False):
     id: str
     amount: int
     fee: int

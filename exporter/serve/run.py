@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -10,11 +9,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter import __version__
+from exporter import __version__, heap
 from exporter.clock import Clock, SystemClock
 from exporter.errors import ConfigError, MarginError
 from exporter.metrics.selfmetrics import SelfMetrics
@@ -50,7 +48,7 @@ class Service:
         self, configuration: Configuration, web: WebOptions, clock: Clock | None = None, *, lease_ttl: float = TTL
     ) -> None:
         """Open the state and bind the addresses; raises MarginError when either cannot be used."""
-        _share_heaps()
+        heap.share_heaps()
         self.clock = clock or SystemClock()
         self.configuration = configuration
         web_config = WebConfig(web.config_file) if web.config_file else None
@@ -79,6 +77,7 @@ class Service:
 
     def start(self) -> None:
         """Serve and poll."""
+        heap.settle()
         self.server.start()
         for url in self.server.urls:
             log.info("serving url=%s version=%s", url, __version__)
@@ -130,15 +129,6 @@ def webhook_server(exporter: Exporter, web: WebOptions, clock: Clock) -> Server:
     deliveries = exporter.deliveries
     app = WebhookApp(secrets, deliveries.hear, deliveries.count, clock)
     return Server(app, web.webhook_addresses, web_config, WEBHOOK_LIMITS, name="webhooks")
-
-
-def _share_heaps() -> None:
-    """Two heaps for all threads. glibc gives each a heap of its own, and what one has freed no other can use.
-
-    M_ARENA_MAX of https://man7.org/linux/man-pages/man3/mallopt.3.html; other C libraries have no such function.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(-8, 2)
 
 
 def run_until_signal(service: Service, started: Callable[[], None] | None = None) -> int:

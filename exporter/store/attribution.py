@@ -7,7 +7,7 @@ the transaction that stores the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -73,12 +73,12 @@ class Orphans:
     def __init__(self) -> None:
         self._sums: dict[OrphanKey, list[int]] = {}
 
-    def add(self, created: int, currency: str, category: str, amount: int, fee: int, rows: int = 1) -> None:
-        """One row without a customer; with ``rows`` −1 it is one no more."""
+    def add(self, created: int, currency: str, category: str, rows: int, amount: int, fee: int) -> None:
+        """So many more rows of one bucket without a customer, with their sums; fewer and less where some found one."""
         total = self._sums.setdefault((created - created % BUCKET, currency, category), [0, 0, 0])
         total[0] += rows
-        total[1] += rows * amount
-        total[2] += rows * fee
+        total[1] += amount
+        total[2] += fee
 
     def save(self, connection: Connection, account: str) -> None:
         rows = [(account, *key, *total) for key, total in self._sums.items() if any(total)]
@@ -102,14 +102,14 @@ def follow_charges(connection: Connection, account: str, charges: Iterable[str],
     rows = connection.exec_driver_sql(statement, (account, wanted))
     found = [row for row in rows if row[-1] is not None]
     for _, created, currency, category, amount, fee, _ in found:
-        orphans.add(created, currency, category, amount, fee, rows=-1)
+        orphans.add(created, currency, category, -1, -amount, -fee)
     if found:
         adopted = sorted((customer, account, id_) for id_, *_, customer in found)
         connection.exec_driver_sql(text(connection, _ADOPT), adopted)
     return [row.created for row in found]
 
 
-def count_payments(connection: Connection, account: str, outcome: str, payments: dict[str, int]) -> None:
+def count_payments(connection: Connection, account: str, outcome: str, payments: Mapping[str, int]) -> None:
     """Add to the counters of payments. ``payments`` by method (outcome succeeded) or by reason (failed)."""
     rows = [(account, outcome, label, count) for label, count in sorted(payments.items()) if count]
     if rows:
@@ -192,8 +192,9 @@ def rebuild(connection: Connection) -> None:
         orphans = Orphans()
         payments: dict[str, int] = {}
         lost = select(table.c.created, table.c.currency, table.c.category, table.c.amount, table.c.fee)
-        for row in connection.execute(lost.where(table.c.account == account, table.c.customer_id.is_(None))):
-            orphans.add(*row)
+        lost = lost.where(table.c.account == account, table.c.customer_id.is_(None))
+        for created, currency, category, amount, fee in connection.execute(lost):
+            orphans.add(created, currency, category, 1, amount, fee)
         bare = select(table.c.charge_id).where(
             table.c.account == account, table.c.customer_id.is_(None), table.c.charge_id.is_not(None)
         )

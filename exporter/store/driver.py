@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 
@@ -19,5 +20,18 @@ def any_of(connection: Connection, ids: Iterable[str]) -> tuple[str, object]:
     The condition goes behind the column's name, and has one placeholder.
     """
     if connection.dialect.name == "sqlite":
-        return "IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
+        return "IN (SELECT value FROM json_each(?))", msgspec.json.encode(list(ids)).decode()
     return "= ANY(?)", list(ids)
+
+
+def insert_columns(connection: Connection, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Insert rows that come as columns, all of the same length and each of one type.
+
+    sqlite3 looks for an adapter of every value that is not a str, int or float, which takes longer than to store it: so
+    columns without values are left out, and truth is a number.
+    """
+    kept = {name: of for name, of in columns.items() if of[0] is not None or of.count(None) < len(of)}
+    if connection.dialect.name == "sqlite":
+        kept = {name: list(map(int, of)) if isinstance(of[0], bool) else of for name, of in kept.items()}
+    statement = f"INSERT INTO {table} ({', '.join(kept)}) VALUES ({', '.join('?' * len(kept))})"  # noqa: S608
+    connection.exec_driver_sql(text(connection, statement), list(zip(*kept.values(), strict=True)))

@@ -6,16 +6,17 @@ happens to the process. A row counts once, by its id, however often it is handed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import add
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add, itemgetter, ne, sub
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from exporter.clock import BUCKET
 from exporter.store import schema
 from exporter.store.attribution import Orphans, count_payments, follow_charges
-from exporter.store.driver import any_of, text
+from exporter.store.driver import any_of, insert_columns, text
 from exporter.store.methods import method_label
 from exporter.store.settlement import touch_days
 
@@ -97,8 +98,30 @@ class StripeBalance(NamedTuple):
     read_at: int
 
 
-_COLUMNS = ("account", *BalanceTransaction._fields)
-_INSERT = f"INSERT INTO balance_transaction ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+class _Sum(NamedTuple):
+    """What rows of one key add up to, in the order of the columns of ``ledger_sum``."""
+
+    rows: int
+    amount: int
+    fee: int
+    net: int
+    inconsistent: int
+    unexpanded: int
+    fee_negative: int
+    last_created: int
+
+
+_Key = tuple[str, str, str, bool]
+"""currency, category, balance_type, negative"""
+
+
+def _fields(*names: str) -> Callable[[BalanceTransaction], tuple[Any, ...]]:
+    return itemgetter(*map(BalanceTransaction._fields.index, names))
+
+
+_SUMMED = _fields("created", "amount", "fee", "net", "expanded")
+_METHOD = _fields("payment_method", "expanded")
+
 _ADD_TOTAL = """
 INSERT INTO ledger_total (account, bucket, currency, category, balance_type, negative, rows, amount, fee, net)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -135,16 +158,17 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
     nothing else of a balance transaction changes after its creation.
     """
     fresh = {row.id: row for row in rows}
+    # Charges that may now give their customer to others, or rows that may get one from theirs.
+    charges = {row.charge_id for row in rows if row.charge_id and (row.customer_id or row.charge_id != row.source_id)}
     stored = _stored(connection, account, fresh)
     orphans, completed = Orphans(), 0
-    charges = {row.charge_id for row in fresh.values() if row.charge_id is not None}
     for id_, (expanded, customer) in stored.items():
         row = fresh.pop(id_)
         if row.expanded and not expanded:
             _expand(connection, account, row)
             completed += 1
             if row.customer_id is not None and customer is None:
-                orphans.add(row.created, row.currency, row.category, row.amount, row.fee, rows=-1)
+                orphans.add(row.created, row.currency, row.category, -1, -row.amount, -row.fee)
     if fresh:
         _insert(connection, account, fresh, orphans)
     adopted = follow_charges(connection, account, charges, orphans)
@@ -155,43 +179,46 @@ def add_transactions(connection: Connection, account: str, rows: Sequence[Balanc
 
 def _insert(connection: Connection, account: str, fresh: Mapping[str, BalanceTransaction], orphans: Orphans) -> None:
     """Store rows that are not stored, with their totals and sums."""
-    payments: dict[str, int] = {}
-    # Per bucket and key: rows, amount, fee, net, inconsistent, unexpanded, negative fees, newest.
-    totals: dict[tuple[int, str, str, str, bool], list[int]] = {}
-    for row in fresh.values():
-        (_, created, _, _, category, balance_type, currency, amount, fee, net, *_, expanded) = row
-        key = (created - created % BUCKET, currency, category, balance_type, amount < 0)
-        total = totals.get(key)
-        if total is None:
-            total = totals[key] = [0] * 8
-        total[0] += 1
-        total[1] += amount
-        total[2] += fee
-        total[3] += net
-        if net != amount - fee:
-            total[4] += 1
-        if not expanded:
-            total[5] += 1
-        if fee < 0:
-            total[6] += fee
-        if created > total[7]:
-            total[7] = created
-        if row.customer_id is None:
-            orphans.add(created, currency, category, amount, fee)
-        if category == "charge" and amount >= 0:
-            method = method_label(row.payment_method, expanded)
-            payments[method] = payments.get(method, 0) + 1
-    sums: dict[tuple[str, str, str, bool], list[int]] = {}
-    for key, total in totals.items():
-        former = sums.setdefault(key[1:], [0] * 8)
-        former[:7] = map(add, former[:7], total[:7])
-        former[7] = max(former[7], total[7])
-    run = connection.exec_driver_sql
     # In the order of their ids, so that neighbours share a page of the index.
-    run(text(connection, _INSERT), [(account, *row) for row in sorted(fresh.values())])
-    run(text(connection, _ADD_TOTAL), [(account, *key, *total[:4]) for key, total in totals.items()])
+    rows = sorted(fresh.values())
+    columns = dict(zip(BalanceTransaction._fields, zip(*rows, strict=True), strict=True))
+    insert_columns(connection, "balance_transaction", {"account": [account] * len(rows), **columns})
+    groups: dict[tuple[int, _Key], list[BalanceTransaction]] = {}
+    for row in rows:
+        created, amount = row.created, row.amount
+        key = (row.currency, row.category, row.balance_type, amount < 0)
+        groups.setdefault((created - created % BUCKET, key), []).append(row)
+    totals: list[tuple[object, ...]] = []
+    sums: dict[_Key, _Sum] = {}
+    payments: Counter[str] = Counter()
+    for (bucket, key), group in groups.items():
+        total = _sum_of(group)
+        totals.append((account, bucket, *key, *total[:4]))
+        sums[key] = _joined(sums[key], total) if key in sums else total
+        currency, category, _, negative = key
+        bare = [row for row in group if row.customer_id is None]
+        if bare:
+            of = total if len(bare) == len(group) else _sum_of(bare)
+            orphans.add(bucket, currency, category, of.rows, of.amount, of.fee)
+        if category == "charge" and not negative:
+            for (method, expanded), count in Counter(map(_METHOD, group)).items():
+                payments[method_label(method, expanded)] += count
+    run = connection.exec_driver_sql
+    run(text(connection, _ADD_TOTAL), totals)
     run(text(connection, _ADD_SUM), [(account, *key, *total) for key, total in sums.items()])
     count_payments(connection, account, "succeeded", payments)
+
+
+def _sum_of(rows: Sequence[BalanceTransaction]) -> _Sum:
+    created, amounts, fees, nets, expanded = zip(*map(_SUMMED, rows), strict=True)
+    inconsistent = sum(map(ne, nets, map(sub, amounts, fees)))
+    given_back = sum(fee for fee in fees if fee < 0)
+    bare = expanded.count(False)
+    return _Sum(len(rows), sum(amounts), sum(fees), sum(nets), inconsistent, bare, given_back, max(created))
+
+
+def _joined(one: _Sum, other: _Sum) -> _Sum:
+    return _Sum._make((*map(add, one[:-1], other[:-1]), max(one.last_created, other.last_created)))
 
 
 def _stored(connection: Connection, account: str, ids: Iterable[str]) -> dict[str, tuple[bool, str | None]]:

@@ -5,11 +5,15 @@ A span moves only in the transaction that stores what it brought, so a read that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from exporter.store import schema
+from exporter.store.driver import text
+
+_MOVE = "UPDATE backfill_slice SET after = ?, reached = ?, done = ? WHERE source = ? AND start = ?"
 
 
 class StoredSlice(NamedTuple):
@@ -35,16 +39,11 @@ def add_slice(connection: Connection, source: str, slice_: StoredSlice) -> None:
     connection.execute(insert(schema.backfill_slice).values(source=source, **slice_._asdict()))
 
 
-def move_slice(
-    connection: Connection, source: str, start: int, after: str | None, reached: int | None, done: bool
-) -> None:
-    """The slice that begins at ``start`` has come this far."""
-    table = schema.backfill_slice
-    connection.execute(
-        update(table)
-        .where(table.c.source == source, table.c.start == start)
-        .values(after=after, reached=reached, done=done)
-    )
+def move_slices(connection: Connection, source: str, slices: Sequence[StoredSlice]) -> None:
+    """The slices, known by their ``start``, have come this far."""
+    rows = [(slice_.after, slice_.reached, slice_.done, source, slice_.start) for slice_ in slices]
+    if rows:
+        connection.exec_driver_sql(text(connection, _MOVE), rows)
 
 
 def split_slice(connection: Connection, source: str, start: int, middle: int) -> None:

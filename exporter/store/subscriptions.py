@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 
 from exporter.movement import Cause
 from exporter.store import schema
-from exporter.store.driver import any_of, text
+from exporter.store.driver import any_of, insert_columns, text
 from exporter.store.movements import customers_of, moving
 from exporter.store.trials import forget_trials, save_trials
 
@@ -58,7 +58,6 @@ class MrrTotal(NamedTuple):
 _COLUMNS = ("account", *Subscription._fields, "read_at")
 _INSERT = f"INSERT INTO subscription ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _ITEM_COLUMNS = ("account", "subscription_id", "customer_id", "status", *ItemMrr._fields)
-_INSERT_ITEM = f"INSERT INTO mrr_item ({', '.join(_ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(_ITEM_COLUMNS))})"  # noqa: S608
 
 
 def save_subscriptions(
@@ -148,6 +147,22 @@ def stored_subscriptions(connection: Connection, account: str, batch: int = 1000
         last = rows[-1].id
 
 
+def subscriptions_without_mrr(
+    connection: Connection, account: str, statuses: Iterable[str], batch: int = 1000
+) -> Iterator[list[Subscription]]:
+    """Subscriptions in one of ``statuses`` whose payer has no MRR now, in batches, in the order of their ids."""
+    table, items = schema.subscription, schema.mrr_item
+    paying = select(items.c.customer_id).where(
+        items.c.account == account, items.c.mrr > 0, items.c.customer_id.is_not(None)
+    )
+    whose = func.coalesce(table.c.customer_id, table.c.id)
+    columns = [table.c[name] for name in Subscription._fields]
+    query = select(*columns).where(table.c.account == account, table.c.status.in_(statuses), whose.not_in(paying))
+    rows = connection.execute(query.order_by(table.c.id).execution_options(yield_per=batch))
+    for partition in rows.partitions():
+        yield [Subscription(*row) for row in partition]
+
+
 def stored_by_ids(connection: Connection, account: str, ids: Sequence[str]) -> list[Subscription]:
     """Those of the account's subscriptions with these ids that are stored."""
     table = schema.subscription
@@ -221,7 +236,8 @@ def _insert_items(connection: Connection, account: str, rows: Sequence[tuple[Sub
         for item in its_items
     ]
     if values:
-        connection.exec_driver_sql(text(connection, _INSERT_ITEM), values)
+        columns = zip(_ITEM_COLUMNS, zip(*values, strict=True), strict=True)
+        insert_columns(connection, "mrr_item", dict(columns))
 
 
 def mrr_totals(connection: Connection) -> list[MrrTotal]:
