@@ -39,6 +39,9 @@ QUANTITIES: Final = (
 """Quantities a log may hold and a price may ask for, besides ``requests``, which every row has. A business's own
 quantity starts with ``x_``."""
 
+OWN_QUANTITY: Final = {"type": "string", "pattern": "^x_[a-z0-9_]+$"}
+"""The same for editors."""
+
 STATUS_WORDS: Final[dict[MappedStatus, tuple[str, ...]]] = {
     "succeeded": (
         "succeeded", "succeed", "success", "successful", "completed", "complete", "ready", "done", "ok", "3",
@@ -135,8 +138,13 @@ class UsageSettings(Document):
     time_zone: ZoneName = "UTC"
     time_format: Literal["auto", "timestamp", "iso", "epoch_s", "epoch_ms"] = "auto"
     columns: Columns = Field(default_factory=_columns)
-    quantities: dict[str, str] = Field(default_factory=_quantities)
-    attributes: dict[str, str] = Field(default_factory=dict)
+    quantities: dict[str, str] = Field(
+        default_factory=_quantities,
+        json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*QUANTITIES]}, OWN_QUANTITY]}},
+    )
+    attributes: dict[str, str] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,39}$"}}
+    )
     users: UsersSettings | None = None
     job_rows: JobRows = "attempts"
     status_map: dict[MappedStatus, tuple[str, ...]] = Field(default_factory=dict)

@@ -85,7 +85,7 @@ def _decimal(value: object) -> Decimal:
 DecimalText = Annotated[
     Decimal,
     BeforeValidator(_decimal),
-    WithJsonSchema({"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?$"}),
+    WithJsonSchema({"type": ["string", "number"], "pattern": r"^\s*\+?(\d+(\.\d*)?|\.\d+)\s*$", "minimum": 0}),
 ]
 """A number ≥ 0, exact, best written as a string in the file: ``"0.14"``."""
 

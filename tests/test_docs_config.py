@@ -14,68 +14,15 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import Connection, create_engine, inspect, text
 
-from exporter import budget, config, usagelog
+from exporter import config, usagelog
 from exporter.config import Settings, load_settings
-from exporter.cost import charges, plans, pricefile, pricevalues
+from exporter.cost import pricefile
 from exporter.cost.pricebook import load_pricebook, parse_pricebook
 from exporter.cost.pricing import UnpricedReason
-from exporter.fx import FxRate
+from exporter.serve.schemas import SECTIONS, rows, section, words
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-
-SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
-    ("configuration.md", "Top", config.MarginFile),
-    ("configuration.md", "accounts", config.AccountSettings),
-    ("configuration.md", "usage", usagelog.UsageSettings),
-    ("configuration.md", "usage.users", usagelog.UsersSettings),
-    ("configuration.md", "usage.columns", usagelog.Columns),
-    ("configuration.md", "customers", config.CustomerSettings),
-    ("configuration.md", "products", config.ProductSettings),
-    ("configuration.md", "jobs", config.JobSettings),
-    ("configuration.md", "mrr", config.MrrRules),
-    ("configuration.md", "recognition", config.RecognitionRules),
-    ("configuration.md", "recognition.spread", config.Spread),
-    ("configuration.md", "fx", FxRate),
-    ("configuration.md", "budget", budget.Budget),
-    ("pricing.md", "Top", pricefile.PriceFile),
-    ("pricing.md", "defaults", pricefile.Defaults),
-    ("pricing.md", "providers", pricefile.Provider),
-    ("pricing.md", "bill_on", pricefile.Billing),
-    ("pricing.md", "evidence", pricefile.Evidence),
-    ("pricing.md", "units", pricefile.UnitPrice),
-    ("pricing.md", "prices", pricefile.Entry),
-    ("pricing.md", "match", pricefile.Match),
-    ("pricing.md", "model and operation", pricefile.Matcher),
-    ("pricing.md", "versions", charges.Version),
-    ("pricing.md", "charges", charges.Charge),
-    ("pricing.md", "rates", charges.Rate),
-    ("pricing.md", "tiers", charges.Tiers),
-    ("pricing.md", "rates of tiers", charges.Tier),
-    ("pricing.md", "round", charges.Rounding),
-    ("pricing.md", "discounts", pricevalues.Discount),
-    ("pricing.md", "subscriptions", plans.Subscription),
-    ("pricing.md", "includes", plans.Includes),
-    ("pricing.md", "commitments", plans.Commitment),
-    ("pricing.md", "fixed_costs", plans.FixedCost),
-]
-
-
-def section(page: str, heading: str) -> str:
-    """The text under ``### heading``, up to the next heading."""
-    found = re.search(rf"^### {re.escape(heading)}\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
-    assert found, f"no heading {heading}"
-    return found[1]
-
-
-def rows(part: str) -> list[list[str]]:
-    """The cells of its tables, without heads."""
-    table = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in part.splitlines() if line[:1] == "|"]
-    return [row for row in table[1:] if not row[0].startswith("---")]
-
-
-def words(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -190,15 +137,6 @@ def test_the_example_of_pricing_yaml_loads() -> None:
     models = {model for page, _, model in SECTIONS if page == "pricing.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}
     assert {key for key in keys if not re.search(rf"\b{key}:", example)} == set()
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("model", [config.MarginFile, pricefile.PriceFile])
-def test_editors_can_have_a_json_schema(model: type[BaseModel]) -> None:
-    schema = model.model_json_schema(by_alias=True)
-    assert set(schema["properties"]) == {field.alias or key for key, field in model.model_fields.items()}
-    assert all(one["additionalProperties"] is False for one in schema["$defs"].values() if "properties" in one)
-    json.dumps(schema)
 
 
 def test_shipped_prices_have_source_and_date_and_no_guess() -> None:

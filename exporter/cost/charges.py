@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from exporter.cost.pricevalues import AttributeText, Dated, Positive, Quantity
 from exporter.values import Currency
@@ -15,6 +15,8 @@ from exporter.yamlread import Place
 
 class Price(Document):
     """``price`` per ``per_units`` of the charge's quantity, in a unit of the provider or in money."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["unit"]}, {"required": ["currency"]}]})
 
     price: DecimalText
     unit: str | None = None
@@ -84,6 +86,8 @@ class Charge(Document):
     raised to ``min_amount`` and cut to ``max_amount`` (in the unit or currency of its rate), then multiplied by the
     quantity ``per``.
     """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["rates"]}, {"required": ["tiers"]}]})
 
     name: str = Field(min_length=1)
     quantity: Quantity

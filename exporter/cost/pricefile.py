@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from exporter.cost.charges import Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
@@ -33,6 +33,8 @@ def _expression(text: str) -> str:
 
 class Matcher(Document):
     """One way to match a text; case does not count. Exactly one key is given."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     equals: str | None = None
     prefix: str | None = Field(default=None, min_length=1)

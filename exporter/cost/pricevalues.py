@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from exporter.clock import BUCKET, iso
-from exporter.usagelog import quantity_mistake
+from exporter.usagelog import OWN_QUANTITY, QUANTITIES, quantity_mistake
 from exporter.values import RESERVED, Day
 from exporter.yamldoc import DecimalText, Document, raise_mistakes
 from exporter.yamlread import Place
@@ -61,7 +61,9 @@ def _quantity(name: str) -> str:
     return name
 
 
-Quantity = Annotated[str, AfterValidator(_quantity)]
+Quantity = Annotated[
+    str, AfterValidator(_quantity), WithJsonSchema({"anyOf": [{"enum": ["requests", *QUANTITIES]}, OWN_QUANTITY]})
+]
 """``requests``, or a quantity that a usage log may hold."""
 
 
@@ -71,7 +73,7 @@ def _id(name: str) -> str:
     return name
 
 
-Id = Annotated[str, AfterValidator(_id)]
+Id = Annotated[str, AfterValidator(_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})]
 
 Positive = Annotated[DecimalText, Field(gt=0)]
 
