@@ -85,7 +85,11 @@ def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
 
 StateAddress = Annotated[DatabaseUrl, PlainValidator(_state), WithJsonSchema({"type": "string"})]
 Bound = Annotated[DecimalText, Field(gt=0)]
-ApiBase = Annotated[str, PlainValidator(_api_base), WithJsonSchema({"type": "string", "format": "uri"})]
+ApiBase = Annotated[
+    str,
+    PlainValidator(_api_base),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^@?#]+$"}),
+]
 
 
 WebhookSecret = Annotated[

@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from exporter.databaseurl import DatabaseAddress, DatabaseUrl
 from exporter.selecttext import SelectText
@@ -126,6 +126,10 @@ ARROW: Final = re.compile(r"\s*->>?\s*")
 class UsageSettings(Document):
     """One usage log. ``name`` is the source ``usage/<name>``. ``url`` is in SQLAlchemy's form."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [{"not": {"required": ["query", one]}} for one in ("table", "schema")]}
+    )
+
     name: Name = "usage"
     preset: PresetName | None = None
     url: DatabaseAddress = Field(default="env:USAGE_DATABASE_URL", validate_default=True)
@@ -140,7 +144,7 @@ class UsageSettings(Document):
     columns: Columns = Field(default_factory=_columns)
     quantities: dict[str, str] = Field(
         default_factory=_quantities,
-        json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*QUANTITIES]}, OWN_QUANTITY]}},
+        json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*QUANTITIES]}, {**OWN_QUANTITY}]}},
     )
     attributes: dict[str, str] = Field(
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,39}$"}}

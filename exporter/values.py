@@ -28,7 +28,9 @@ def duration(value: object) -> int:
 
 
 Duration = Annotated[
-    int, BeforeValidator(duration), WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+\s*[smhdw]$"})
+    int,
+    BeforeValidator(duration),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\s*0*[1-9]\d*\s*[smhdw]\s*$"}),
 ]
 """Seconds; written 30s, 15m, 48h, 7d or as plain seconds."""
 
@@ -45,7 +47,7 @@ def _pace(value: object) -> int | None:
 Pace = Annotated[
     int | None,
     BeforeValidator(_pace),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^(auto|\d+\s*[smhdw])$"}),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^(auto|\s*0*[1-9]\d*\s*[smhdw]\s*)$"}),
 ]
 """Seconds, or None for ``auto``."""
 
@@ -61,7 +63,10 @@ def _day(value: object) -> date:
     raise ValueError("must be a day such as 2026-01-31")
 
 
-Day = Annotated[date, PlainValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+DAY_PATTERN: Final = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
+"""What editors are told of a day."""
+
+Day = Annotated[date, PlainValidator(_day), WithJsonSchema({"type": "string", "pattern": DAY_PATTERN})]
 
 
 def _near_zone(value: str) -> str:
@@ -109,7 +114,9 @@ def _name(value: object) -> str:
 
 
 Name = Annotated[
-    str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"})
+    str,
+    PlainValidator(_name),
+    WithJsonSchema({"type": "string", "pattern": f"^(?!({'|'.join(sorted(RESERVED))})$)[a-z0-9][a-z0-9_-]{{0,39}}$"}),
 ]
 """A name that becomes the value of a label."""
 
@@ -127,7 +134,7 @@ Factor = Annotated[
     Fraction,
     PlainValidator(_fraction),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": ["string", "number"]}),
+    WithJsonSchema({"type": ["string", "number"], "pattern": r"^\s*\d{1,9}(\.\d{1,9}|/0*[1-9]\d{0,8})?\s*$"}),
 ]
 
 

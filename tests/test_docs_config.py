@@ -19,7 +19,8 @@ from exporter.config import Settings, load_settings
 from exporter.cost import pricefile
 from exporter.cost.pricebook import load_pricebook, parse_pricebook
 from exporter.cost.pricing import UnpricedReason
-from exporter.serve.schemas import SECTIONS, rows, section, words
+from exporter.serve.schemas import DRAFT, FILES, SECTIONS, rows, section, words
+from exporter.serve.schemas import text as schema_text
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -137,6 +138,14 @@ def test_the_example_of_pricing_yaml_loads() -> None:
     models = {model for page, _, model in SECTIONS if page == "pricing.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}
     assert {key for key in keys if not re.search(rf"\b{key}:", example)} == set()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_shipped_schema_is_what_the_parser_reads(kind: str) -> None:
+    made = schema_text(kind, DOCS)
+    shipped = (DOCS / "schema" / f"{kind}.schema.json").read_text("utf-8")
+    assert shipped == made, "run: python -m exporter.serve.schemas docs"
+    assert json.loads(made)["$schema"] == DRAFT
 
 
 def test_shipped_prices_have_source_and_date_and_no_guess() -> None:

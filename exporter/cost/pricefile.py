@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from exporter.cost.charges import Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
@@ -31,10 +31,16 @@ def _expression(text: str) -> str:
     return text
 
 
+def _one_of(schema: dict[str, Any]) -> None:
+    """For editors: exactly one key, and none that is empty."""
+    schema.update(minProperties=1, maxProperties=1)
+    schema["properties"] = {name: given["anyOf"][0] for name, given in schema["properties"].items()}
+
+
 class Matcher(Document):
     """One way to match a text; case does not count. Exactly one key is given."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(json_schema_extra=_one_of)
 
     equals: str | None = None
     prefix: str | None = Field(default=None, min_length=1)
@@ -83,7 +89,10 @@ class Evidence(Document):
     computed cost is not believed.
     """
 
-    order: tuple[EvidenceKind, ...] = ("reported", "computed", "logged")
+    order: tuple[EvidenceKind, ...] = Field(
+        default=("reported", "computed", "logged"),
+        json_schema_extra={"uniqueItems": True, "contains": {"const": "computed"}},
+    )
     reported_currency: Currency | None = None
     logged_currency: Currency | None = None
     min_ratio: DecimalText = Field(default="0.05", le=1, validate_default=True)
@@ -115,7 +124,7 @@ class Entry(Document):
 class Provider(Document):
     """Who sends the bill. The order of ``prices`` is their priority."""
 
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})], ...] = ()
     time_zone: ZoneName = "UTC"
     bill_on: BillOn = Field(default_factory=dict)
     evidence: Evidence | None = None

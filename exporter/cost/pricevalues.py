@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -38,9 +38,13 @@ def _instant(value: object) -> int:
     return int(epoch)
 
 
-Instant = Annotated[
-    int, PlainValidator(_instant), WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d([T ].+)?$"})
-]
+INSTANT_PATTERN: Final = (
+    r"^[2-9]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([T ]\d\d(:?(00|15|30|45)(:?00([.,]0+)?)?)?(Z|[+-]\d\d(:?\d\d)?))?$"
+)
+"""What editors are told of an instant."""
+
+Instant = Annotated[int, PlainValidator(_instant), WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN})]
 """Seconds since the epoch, on a bucket's edge."""
 
 
