@@ -75,7 +75,7 @@ def mistakes(expression: str, target_labels: Sequence[str] = ("job", "instance")
         found += [f"{name} has no label {label}" for label in matchers if label not in (*labels, *target_labels)]
         for pinned in {"window", "basis"} & set(labels):
             operator, value = matchers.get(pinned, ("", ""))
-            listed = operator == "=~" and pinned == "window" and set(value.split("|")) <= set(WINDOWS)
+            listed = operator == "=~" and pinned == "window" and set(value.split("|")) <= {*WINDOWS, "365d"}
             if not (operator == "=" or (listed and re.search(r"by \((\w+, )*window\b", expression))):
                 found.append(f"{name}: {pinned} is not pinned")
     return found

@@ -143,8 +143,11 @@ def _localize(text: str, names: dict[str, str]) -> str:
 
 
 def _get(address: str, path: str) -> Any:
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        raise AssertionError(f"{urllib.parse.unquote_plus(path)}: {refusal.read().decode()}") from refusal
 
 
 def _ready(address: str) -> bool:

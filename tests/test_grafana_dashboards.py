@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import yaml
-from monitoring import ROOT, mistakes, run, selectors, tool
+from monitoring import ROOT, RULES, mistakes, run, selectors, tool
 
-from exporter.metrics.catalogue import METRICS
+from exporter.metrics.catalogue import labels_of
 
 GRAFANA = ROOT / "grafana"
 sys.path.insert(0, str(GRAFANA))
 
 import build  # noqa: E402
-from boards import panels  # noqa: E402
+from boards import board, promql  # noqa: E402
 
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -50,7 +50,8 @@ def _filled_in(expression: str) -> str:
 
 
 def test_committed_files_are_what_the_program_writes() -> None:
-    written = {name: build.encode(dashboard) for name, dashboard in build.dashboards().items()}
+    written = {name: build.encode(dashboard) + "\n" for name, dashboard in build.dashboards().items()}
+    assert all(json.loads(text) == build.dashboards()[name] for name, text in written.items())
     assert {path.name: path.read_text() for path in FILES} == written, "run: python grafana/build.py"
 
 
@@ -64,7 +65,7 @@ def test_dashboard_is_classic_and_in_house_style(path: Path) -> None:
     assert dashboard["editable"] is False
     assert dashboard["timezone"] == "utc"
     assert "margin-exporter" in dashboard["tags"]
-    assert [link["tags"] for link in dashboard["links"]] == [["margin-exporter"]]
+    assert dashboard["links"][0]["tags"] == ["margin-exporter"]
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     assert variables["datasource"]["type"] == "datasource"
     assert variables["datasource"]["label"] == "Data source"
@@ -73,18 +74,14 @@ def test_dashboard_is_classic_and_in_house_style(path: Path) -> None:
             assert variable["datasource"] == DATASOURCE
             assert variable["refresh"] == 2, "fill in again when the time range changes"
             assert not variable["multi"] or variable["allValue"] == ".+"
-            assert mistakes(variable["query"]["query"].replace("$job", "x")) in ([], [_unpinned(variable)])
-
-
-def _unpinned(variable: dict[str, Any]) -> str:
-    """A variable's list of labels may come from any window."""
-    return f"{next(selectors(variable['query']['query'])).name}: window is not pinned"
+            assert mistakes(variable["query"]["query"]) == []
 
 
 @files
 def test_panels_are_complete(path: Path) -> None:
     dashboard = _load(path)
     ids = [panel["id"] for panel in dashboard["panels"]]
+    assert ids == [board.panel_id(panel["title"]) for panel in dashboard["panels"]], "links to panels rest on their ids"
     assert len(set(ids)) == len(ids)
     titles = [panel["title"] for panel in dashboard["panels"]]
     assert len(set(titles)) == len(titles)
@@ -97,13 +94,14 @@ def test_panels_are_complete(path: Path) -> None:
         references = [target["refId"] for target in panel["targets"]]
         assert references == [chr(ord("A") + i) for i in range(len(references))], title
         assert re.match(r"\*\*[A-Z].+\?\*\*\n\n.+", panel["description"]), f"{title}: the description asks no question"
-        for part in ("**Window:**", "**Source:**", "**Lag:**"):
+        for part in ("**Window:**", "**Unit:**", "**Source:**", "**Lag:**"):
             assert part in panel["description"], f"{title}: the description lacks {part}"
         defaults = panel["fieldConfig"]["defaults"]
         assert defaults["unit"], title
         assert defaults["noValue"], f"{title}: says nothing when empty"
         steps = defaults["thresholds"]["steps"]
         assert steps[0]["value"] is None, title
+        assert len(title) <= 6.5 * panel["gridPos"]["w"], f"{title}: is cut off in a panel so narrow"
         values = [step["value"] for step in steps[1:]]
         assert values == sorted(values), title
 
@@ -129,22 +127,37 @@ def test_queries_are_of_the_chosen_job_and_count_replicas_once(path: Path) -> No
     for title, expression in _expressions(_load(path)):
         for selector in selectors(expression):
             assert selector.matchers.get("job") == ("=", "$job"), f"{title}: {selector.name}"
-        if list(selectors(expression)) and not title.startswith("annotation"):
-            sums = re.findall(r"(?<![a-z_])(?:last_over_time\(|increase\()?margin_[a-z_]+\{", expression)
-            assert expression.count("max without (instance, job) (") == len(sums), f"{title}: {expression}"
+        if title == "Instances":
+            continue  # one line a replica
+        for found in re.finditer(r"margin_[a-z_]+\{", expression):
+            assert "max without (instance, job) (" in _around(expression, found.start()), f"{title}: {expression}"
+
+
+def _around(expression: str, position: int) -> list[str]:
+    """What opens each bracket that is open at a position: ``["sum by (currency) (", …]``."""
+    opened: list[int] = []
+    for at, char in enumerate(expression[:position]):
+        if char == "(":
+            opened.append(at)
+        elif char == ")":
+            opened.pop()
+    heads = (re.search(r"(?:\w+(?: (?:by|without) \([^()]*\) ?)?)?\($", expression[: at + 1]) for at in opened)
+    return [head[0] for head in heads if head]
 
 
 @files
 def test_no_query_sums_over_currencies(path: Path) -> None:
-    """An amount with an account is in its currency: a sum keeps ``currency``. Others are in the reporting currency."""
-    summed = r"sum(?: by \(([\w, ]+)\))? ?\(max without \(instance, job\) \((?:last_over_time\()?(margin_\w+)\{"
+    """An amount with an account is in its currency: a sum keeps ``currency``, or converts it and keeps ``to``."""
     seen = 0
     for title, expression in _expressions(_load(path)):
-        for labels, name in re.findall(summed, expression):
-            seen += 1
-            if {"account", "currency"} <= set(METRICS[name].labels):
-                assert "currency" in labels.split(", "), f"{title}: {name} is summed over currencies"
-    assert seen > 20
+        for found in re.finditer(r"(margin_\w+)\{", expression):
+            sums = [head for head in _around(expression, found.start()) if head.startswith("sum")]
+            if sums and {"account", "currency"} <= set(labels_of(found[1]) or ()):
+                seen += 1
+                labels = set(re.findall(r"\w+", sums[-1])[2:])
+                converted = "to" in labels and "* on (currency) group_left (to)" in expression
+                assert "currency" in labels or converted, f"{title}: {found[1]} is summed over currencies"
+    assert seen > 10 or path.stem != "revenue"
 
 
 @files
@@ -164,25 +177,52 @@ def test_every_money_series_names_its_currency(path: Path) -> None:
         units = [o for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "/ usd$/"]
         if units:
             named = [target["legendFormat"] for target in panel["targets"]]
-            assert all(name.endswith("· {{currency}}") for name in named), panel["title"]
+            assert all(name.endswith(("· {{currency}}", "· {{to}}")) for name in named), panel["title"]
         elif panel["type"] != "table":
-            used = {s.name for t in panel["targets"] for s in selectors(t["expr"]) if s.name.endswith("_amount")}
+            amounts = [t["expr"] for t in panel["targets"] if not t["expr"].startswith("count(")]
+            used = {s.name for expr in amounts for s in selectors(expr) if s.name.endswith("_amount")}
             assert not used or panel["fieldConfig"]["defaults"]["unit"] == "percentunit", panel["title"]
 
 
 def test_the_builder_refuses_what_the_catalogue_does_not_know() -> None:
     with pytest.raises(ValueError, match="no metric margin_mrr_usd"):
-        panels.metric("margin_mrr_usd")
+        promql.metric("margin_mrr_usd")
     with pytest.raises(ValueError, match="has no label"):
-        panels.metric("margin_mrr_amount", plan="x")
+        promql.metric("margin_mrr_amount", plan="x")
     with pytest.raises(ValueError, match="pin"):
-        panels.metric("margin_cost_amount")
+        promql.metric("margin_cost_amount")
 
 
 def test_graphs_find_backfilled_samples() -> None:
-    assert panels.history("margin_cost_amount", window="24h") == (
+    assert promql.history("margin_cost_amount", window="24h") == (
         'max without (instance, job) (last_over_time(margin_cost_amount{job="$job",window="24h"}[$__interval]))'
     )
+
+
+def test_a_sum_in_the_reporting_currency_leaves_no_currency_out() -> None:
+    found = promql.converted("product", promql.metric("margin_mrr_amount"))
+    assert found.startswith("sum by (product, to) (")
+    assert "and on () (count(count by (currency) (" in found
+
+
+def test_what_may_be_empty_is_a_panel() -> None:
+    for name, module in build.BOARDS.items():
+        titles = {panel["title"] for panel in _panels(build.dashboards()[f"{name}.json"])}
+        assert {re.sub(r"/[A-Z]$", "", declared) for declared in module.MAY_BE_EMPTY} <= titles
+        assert all(module.MAY_BE_EMPTY.values())
+
+
+def test_links_lead_to_dashboards_that_are_there() -> None:
+    """Of panels, and of alerts: a page at night says where to look."""
+    boards = {board["uid"]: board for board in build.dashboards().values()}
+    texts = [path.read_text() for path in (*RULES.glob("*.yml"), *FILES)]
+    found = [link for text in texts for link in re.findall(r"/d/([\w-]+)(\?[^\s\"]*)?", text)]
+    assert len(found) > 20
+    for uid, variables in found:
+        known = {variable["name"] for variable in boards[uid]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)", variables)) <= known, f"/d/{uid}{variables}"
+        for number in re.findall(r"viewPanel=(\d+)", variables):
+            assert int(number) in {panel["id"] for panel in boards[uid]["panels"]}, f"/d/{uid}{variables}"
 
 
 def test_provisioning_agrees_with_the_compose_file() -> None:

@@ -1,1 +1,3 @@
-"""Our Grafana dashboards, as Python: ``panels`` is how a panel looks, the other modules are what the panels ask."""
+"""Our Grafana dashboards, as Python: ``promql`` asks the catalogue, ``looks`` and ``panels`` are how a panel looks,
+``board`` is the frame around them, ``common`` what several dashboards say; the other modules are one dashboard each.
+"""

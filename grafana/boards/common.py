@@ -1,21 +1,37 @@
-"""Words and expressions that several sections share."""
+"""Words, expressions and panels that several dashboards share."""
 
 from __future__ import annotations
 
-from boards.panels import Json, Steps, by, history, metric, money, query, stat
+from functools import partial
+from typing import Any
 
-JOINED = "Stripe is read every 15 minutes, the usage log every minute."
-STRIPE = "15 minutes."
-USAGE = "one minute."
-"""Lags, as descriptions say them."""
+from boards.looks import MARGIN_STEPS, SIGN_STEPS, Json, column, columns, goto, mapped, money
+from boards.panels import about, query, stat, table, timeseries
+from boards.promql import EACH_WINDOW, by, history, metric
+from exporter.metrics.catalogue import WINDOWS
 
-LEDGER = "Stripe balance transactions."
-SUBSCRIPTIONS = "Stripe subscriptions."
-LOG = "usage log, priced by pricing.yaml."
-"""Sources, as descriptions say them."""
+REPORTING = "reporting currency."
+SETTLEMENT = "each account's settlement currency."
+RATIO = "ratio of money."
+COUNT = "a count."
+AGE = "time."
 
-MARGIN_STEPS: Steps = ((None, "red"), (0.2, "orange"), (0.35, "yellow"), (0.5, "green"))
-"""Colours of a margin ratio."""
+EARNED = partial(
+    about,
+    window="last 30 days, recognised revenue.",
+    unit=REPORTING,
+    source="Stripe invoices and payments; the usage log, priced by pricing.yaml.",
+    lag="Stripe is read every 15 minutes, the usage log every minute.",
+)
+LEDGER = partial(
+    about, window="last 30 days.", unit=SETTLEMENT, source="Stripe balance transactions.", lag="15 minutes."
+)
+RECURRING = partial(about, window="now, a balance.", unit=REPORTING, source="Stripe subscriptions.", lag="15 minutes.")
+USAGE = partial(
+    about, window="last 30 days.", unit=REPORTING, source="the usage log, priced by pricing.yaml.", lag="one minute."
+)
+SELF = partial(about, window="now.", unit=COUNT, source="the exporter.", lag="one scrape.")
+"""Descriptions of panels, by where their figures come from; what differs is said by keyword."""
 
 WINDOW_NAMES = {
     "today": "Today",
@@ -25,34 +41,162 @@ WINDOW_NAMES = {
     "30d": "Last 30 days",
     "mtd": "Month to date",
     "prev_month": "Previous month",
+    "365d": "Last 365 days",
 }
-OVERVIEW = "/d/margin-overview"
+WINDOW_COLUMN = column(
+    "Window",
+    mappings=[
+        {
+            "type": "value",
+            "options": {w: {"text": name, "index": i} for i, (w, name) in enumerate(WINDOW_NAMES.items())},
+        }
+    ],
+)
+WINDOW_ORDER = " or ".join(f'label_replace(vector({i}), "window", "{w}", "", "")' for i, w in enumerate(WINDOWS))
+"""Sorts windows in their own order, not the alphabet's."""
+
+OVERVIEW, REVENUE, COST = "margin-overview", "margin-revenue", "margin-cost"
+CUSTOMERS, CUSTOMER, HEALTH = "margin-customers", "margin-customer", "margin-health"
+
+TO_CUSTOMER = goto(CUSTOMER, "Open ${__value.text}", customer="${__value.raw}")
+"""From a table's cell with a customer's id."""
+OTHERS = mapped(other=("all others", "text"), unattributed=("nobody's", "text"))
+"""How the labels that are no customer or product read."""
 
 
-def joined(name: str, *, over_time: bool = False) -> str:
-    """A figure of 30 days of recognised revenue, the headline's, in the reporting currency."""
-    return by("currency", (history if over_time else metric)(name, basis="recognized", window="30d"))
+def joined(name: str, *, over_time: bool = False, window: str = "30d") -> str:
+    """A figure of recognised revenue, the headline's, in the reporting currency."""
+    return by("currency", (history if over_time else metric)(name, basis="recognized", window=window))
 
 
-def cost(*, over_time: bool = False) -> str:
-    """All cost components of 30 days: provider usage and payment fees."""
-    return by("currency", (history if over_time else metric)("margin_cost_component_amount", window="30d"))
+def cost(*, over_time: bool = False, window: str = "30d") -> str:
+    """All cost components: provider usage, payment fees, subscriptions."""
+    return by("currency", (history if over_time else metric)("margin_cost_component_amount", window=window))
 
 
-def amount(title: str, expression: str, description: str, *, w: int = 4, empty: str = "a source is stale") -> Json:
+def amount(
+    title: str, expression: str, description: str, *, w: int = 4, empty: str = "a source is stale", **more: Any
+) -> Json:
     """One sum of money, without judgement."""
+    targets = [query(expression, "· {{currency}}", instant=True)]
+    return stat(title, description, targets, unit="none", w=w, overrides=money(), empty=empty, **more)
+
+
+def count(title: str, expression: str, description: str, *, w: int = 4, empty: str, **more: Any) -> Json:
+    """One number of people or things."""
+    targets = [query(expression, title, instant=True)]
+    return stat(title, description, targets, unit="locale", decimals=0, w=w, empty=empty, **more)
+
+
+def age_of_figures() -> Json:
+    """How old the headline is."""
+    as_of = metric("margin_figures_as_of_timestamp_seconds", basis="recognized", window="30d")
     return stat(
-        title,
-        description,
-        [query(expression, "· {{currency}}", instant=True)],
-        unit="none",
-        w=w,
-        overrides=money(),
-        empty=empty,
+        "Age of figures",
+        SELF(
+            "How old is what I am looking at?",
+            "Time since the older of both sides, Stripe and usage log, was read. Figures are withheld at 45 minutes.",
+            unit=AGE,
+        ),
+        [query(f"time() - {as_of}", "age", instant=True)],
+        unit="s",
+        decimals=0,
+        steps=((None, "green"), (1800, "yellow"), (2700, "red")),
+        empty="a source is stale",
+        links=goto(HEALTH, "Which source?"),
     )
 
 
-def count(title: str, expression: str, description: str, *, w: int = 4, empty: str) -> Json:
-    """One number of people or things."""
-    targets = [query(expression, title, instant=True)]
-    return stat(title, description, targets, unit="locale", decimals=0, w=w, empty=empty)
+def completeness() -> Json:
+    """Whether the headline leaves something out."""
+    return stat(
+        "Figures of 30 days",
+        SELF(
+            "Is anything left out?",
+            "Complete when every row is read, priced and converted; incomplete: margin is **at most** what is shown.",
+            window="last 30 days, recognised revenue.",
+        ),
+        [query(metric("margin_figures_complete", basis="recognized", window="30d"), "figures", instant=True)],
+        unit="none",
+        mappings=mapped(_1=("complete", "green"), _0=("incomplete", "orange")),
+        steps=((None, "orange"), (1, "green")),
+        empty="no figures",
+        links=goto(HEALTH, "What is missing?"),
+    )
+
+
+def unpriced() -> Json:
+    """One line for each provider and reason that leaves cost out."""
+    windows = [by("provider, reason", metric("margin_unpriced_requests", window=w)) for w in ("24h", "30d")]
+    return table(
+        "Usage without a price",
+        USAGE(
+            "What is missing from cost?",
+            "Requests that no price covers, by reason; their cost is in no figure. Empty is good.",
+            window="as headed.",
+            unit="requests.",
+        ),
+        [query(f"{expression} > 0", table=True) for expression in windows],
+        [("provider", "Provider"), ("reason", "Reason"), ("Value #A", "24 hours"), ("Value #B", "30 days")],
+        w=8,
+        h=8,
+        sort=("Value #B", True),
+        empty="all usage is priced",
+        overrides=[columns("24 hours", "30 days", unit="locale", decimals=0)],
+    )
+
+
+def profit_and_loss(title: str, description: str, sides: tuple[str, str, str], *, w: int, decimals: int = 0) -> Json:
+    """Revenue, cost, profit and margin, one line a window: full from the first minute, whatever history there is.
+
+    ``sides``: the expressions of revenue, cost and profit by window.
+    """
+    revenue, spent, profit = sides
+    ratio = f"{profit} / ({revenue} > 0)"
+    return table(
+        title,
+        description,
+        [query(expression, table=True) for expression in (revenue, spent, profit, ratio, WINDOW_ORDER)],
+        [
+            ("window", "Window"),
+            ("Value #A", "Revenue"),
+            ("Value #B", "Cost"),
+            ("Value #C", "Profit"),
+            ("Value #D", "Margin"),
+        ],
+        w=w,
+        join="window",
+        sort=("Value #E", False),
+        overrides=[
+            WINDOW_COLUMN,
+            columns("Revenue", "Cost", unit="locale", decimals=decimals),
+            column("Profit", judged=SIGN_STEPS, unit="locale", decimals=decimals),
+            column("Margin", judged=MARGIN_STEPS, unit="percentunit", decimals=1),
+        ],
+    )
+
+
+def each_window(name: str, **matchers: str) -> str:
+    """A figure of all windows, by window."""
+    return by("window", metric(name, window=EACH_WINDOW, **matchers))
+
+
+def cost_by_provider() -> Json:
+    """The one graph of cost that everybody looks at; it follows the provider variable."""
+    per_provider = by("provider, currency", history("margin_cost_amount", window="24h", provider="~$provider"))
+    return timeseries(
+        "Cost by provider · rolling 24 hours",
+        USAGE(
+            "Which provider's cost is moving?",
+            "Priced usage of the 24 hours before each point, stacked. Click a line for one provider alone.",
+            window="rolling 24 hours.",
+        ),
+        [query(per_provider, "{{provider}} · {{currency}}")],
+        unit="none",
+        draw="areas",
+        overrides=money(),
+        legend="right",
+        calcs=("lastNotNull",),
+        links=goto(COST, "Only ${__field.labels.provider}", provider="${__field.labels.provider}"),
+        min=0,
+    )

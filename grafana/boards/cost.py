@@ -1,0 +1,348 @@
+"""Margin / Cost: where does it go, is it normal, and is it priced right?"""
+
+from __future__ import annotations
+
+from boards.board import PROVIDER, dashboard, row
+from boards.common import (
+    COST,
+    EARNED,
+    RATIO,
+    USAGE,
+    amount,
+    cost,
+    cost_by_provider,
+    joined,
+    unpriced,
+)
+from boards.looks import Json, colored, column, columns, dashed, fixed, goto, money
+from boards.panels import bargauge, query, stat, table, timeseries
+from boards.promql import by, increase, metric, threshold
+
+CHOSEN = {"provider": "~$provider"}
+"""Panels here follow the provider variable."""
+
+MAY_BE_EMPTY = {
+    "Providers and models/E": "what list prices would cost is told where it differs",
+    "Usage without a price": "all usage is priced: good",
+    "Against a normal day/A": "the rule that knows a normal day is evaluated every 5 minutes",
+    "Budget used": "a business need not have a budget",
+    "How cost is known · 30 days/B": "no price of the book need be an estimate",
+    "Price checks": "a price book need not say when a price was checked",
+    "Prepaid packs": "not every provider sells packs",
+}
+ONLY = goto(COST, "Only ${__field.labels.provider}", provider="${__field.labels.provider}")
+PRICES = {"source": "pricing.yaml.", "lag": "one minute."}
+
+
+def totals() -> list[Json]:
+    """How much, and how sure."""
+
+    def spent(window: str) -> str:
+        return by("currency", metric("margin_cost_amount", window=window, **CHOSEN))
+
+    month = cost(window="mtd")
+    return [
+        row("What does it cost?"),
+        amount(
+            "Usage · today",
+            spent("today"),
+            USAGE(
+                "What did today cost so far?",
+                "Priced usage since midnight in the business time zone.",
+                window="today.",
+            ),
+            empty="no usage read",
+        ),
+        amount(
+            "Usage · this month",
+            spent("mtd"),
+            USAGE(
+                "What did this month cost so far?",
+                "Priced usage since the month began in the business time zone.",
+                window="month to date.",
+            ),
+            empty="no usage read",
+        ),
+        amount(
+            "Cost · at the month's end",
+            f'sum by (currency) (job_currency:margin_cost_amount_month:projected{{job="$job"}}) or {month}',
+            EARNED(
+                "What will this month cost?",
+                "All cost components of the month so far, and the pace of the last 7 days for the rest. Without a "
+                "budget in margin.yaml: the month so far.",
+                window="this month.",
+            ),
+        ),
+        stat(
+            "Budget used",
+            EARNED(
+                "Do we stay within the budget?",
+                "All cost components of the month so far / the budget of margin.yaml.",
+                window="month to date.",
+                unit=RATIO,
+            ),
+            [query(f"{month} / {by('currency', metric('margin_budget_amount', window='mtd'))}", "used", instant=True)],
+            unit="percentunit",
+            decimals=0,
+            steps=((None, "green"), (0.8, "yellow"), (1, "red")),
+            empty="no budget set",
+        ),
+        stat(
+            "Cost / revenue · 30 days",
+            EARNED(
+                "How much of revenue goes to cost?", "All cost components / recognised revenue: 1 − margin.", unit=RATIO
+            ),
+            [query(f"{cost()} / ({joined('margin_revenue_amount')} > 0)", "cost / revenue", instant=True)],
+            unit="percentunit",
+            decimals=1,
+            steps=((None, "green"), (0.5, "yellow"), (0.65, "orange"), (0.8, "red")),
+            empty="a source is stale",
+        ),
+        stat(
+            "Priced requests · 24 h",
+            USAGE(
+                "How much of usage is priced?",
+                "Requests with a price / requests in a final status. All providers.",
+                window="last 24 hours.",
+                unit="ratio of requests.",
+            ),
+            [query(metric("margin_cost_coverage_ratio", window="24h"), "priced", instant=True)],
+            unit="percentunit",
+            decimals=2,
+            steps=((None, "red"), (0.95, "orange"), (1, "green")),
+            empty="no usage in 24 hours",
+        ),
+    ]
+
+
+def moves() -> list[Json]:
+    """Is it normal?"""
+    day = "job_provider_currency:margin_cost_amount_24h"
+    chosen = '{job="$job",provider=~"$provider"}'
+    normal = f"last_over_time({day}:sum{chosen}[$__interval]) / (last_over_time({day}:normal{chosen}[$__interval]) > 0)"
+    booked = increase("margin_usage_cost_amount_total", "1h", **CHOSEN)
+    requests = increase("margin_usage_requests_total", "1h", **CHOSEN)
+    per_model = by("provider, model", requests)
+    each = f"1000 * {by('provider, model, currency', booked)} / on (provider, model) group_left () ({per_model} > 0)"
+    statuses = by("status", increase("margin_usage_requests_total", "$__interval", **CHOSEN))
+    return [
+        row("Is it normal?"),
+        cost_by_provider(),
+        timeseries(
+            "Against a normal day",
+            USAGE(
+                "Is any provider far above its normal day?",
+                "Cost of 24 hours / the median of the 14 days before; while there is less history, the mean of 6 days. "
+                "Dashed: above it an alert fires, if the difference is worth it.",
+                window="rolling 24 hours.",
+                unit=RATIO,
+            ),
+            [
+                query(f"max by (provider, currency) ({normal})", "{{provider}}"),
+                query(threshold("cost_spike_factor"), "Alarm line"),
+            ],
+            unit="percentunit",
+            decimals=0,
+            legend="right",
+            calcs=("lastNotNull",),
+            overrides=[dashed("Alarm line", "red")],
+            links=ONLY,
+            empty="no normal day is known yet",
+            min=0,
+        ),
+        timeseries(
+            "Requests by outcome",
+            USAGE(
+                "Does it work, and are failures rising?",
+                "Usage rows that reached a final status in each bar.",
+                window="each bar; an activity.",
+                unit="requests.",
+                source="the usage log.",
+            ),
+            [query(f"round({statuses})", "{{status}}")],
+            unit="locale",
+            draw="bars",
+            every="5m",
+            calcs=("sum",),
+            legend="right",
+            overrides=colored(succeeded="green", failed="red", moderated="yellow", canceled="super-light-blue"),
+            min=0,
+        ),
+        timeseries(
+            "Cost of 1,000 requests",
+            USAGE(
+                "Does a request get dearer?",
+                "Cost booked in the hour before each point / requests in it; failures count, billed or not.",
+                window="rolling hour.",
+                unit="currency of each price.",
+            ),
+            [query(each, "{{model}} · {{currency}}")],
+            unit="none",
+            draw="bare",
+            legend="right",
+            calcs=("lastNotNull",),
+            overrides=money(),
+            links=ONLY,
+            min=0,
+        ),
+    ]
+
+
+def breakdown() -> list[Json]:
+    """Which model, which component."""
+    each = [by("provider, model", metric("margin_cost_amount", window=w, **CHOSEN)) for w in ("24h", "7d", "30d")]
+    listed = by("provider, model", metric("margin_cost_list_amount", window="30d", **CHOSEN))
+    share = f"{each[2]} / on () group_left () (sum({each[2]}) > 0)"
+    estimated = by("currency", metric("margin_cost_estimated_amount", window="30d", **CHOSEN))
+    per_component = by("component, currency", metric("margin_cost_component_amount", window="30d"))
+    return [
+        row("Where does it go?"),
+        table(
+            "Providers and models",
+            USAGE(
+                "What does each model cost, and is it growing?",
+                "Cost, each model's share of the 30 days, and what it would cost at list prices where that differs. "
+                "Click a provider for it alone.",
+                window="as headed.",
+            ),
+            [query(expression, table=True) for expression in (*each, share, listed)],
+            [
+                ("provider", "Provider"),
+                ("model", "Model"),
+                ("Value #A", "24 hours"),
+                ("Value #B", "7 days"),
+                ("Value #C", "30 days"),
+                ("Value #D", "Share"),
+                ("Value #E", "At list"),
+            ],
+            w=16,
+            h=12,
+            sort=("Value #C", True),
+            empty="no priced usage",
+            overrides=[
+                columns("24 hours", "7 days", "30 days", "At list", unit="locale", decimals=2),
+                column(
+                    "Share",
+                    unit="percentunit",
+                    decimals=1,
+                    min=0,
+                    max=1,
+                    custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
+                    color=fixed("orange"),
+                ),
+                column("Provider", links=goto(COST, "Only ${__value.text}", provider="${__value.raw}")),
+            ],
+        ),
+        bargauge(
+            "Cost components · 30 days",
+            EARNED(
+                "How much is providers, how much is payment fees?",
+                "The parts that gross profit subtracts. All providers.",
+                window="last 30 days.",
+            ),
+            [query(f"sort_desc({per_component} > 0)", "{{component}} · {{currency}}", instant=True)],
+            unit="none",
+            w=8,
+            h=6,
+            overrides=money(),
+            empty="a source is stale",
+        ),
+        bargauge(
+            "How cost is known · 30 days",
+            USAGE(
+                "Whose word is the cost?",
+                "Computed from the price book, reported by the provider, or logged by the application: what was "
+                "chosen for each request. Estimated: the part by entries of the price book that are marked so.",
+            ),
+            [
+                query(_evidence("true"), "{{evidence}} · {{currency}}", instant=True),
+                query(f"{estimated} > 0", "at estimated prices · {{currency}}", instant=True),
+            ],
+            unit="none",
+            w=8,
+            h=6,
+            color="semi-dark-orange",
+            overrides=money(),
+            empty="no priced usage",
+        ),
+    ]
+
+
+def _evidence(chosen: str) -> str:
+    amounts = metric("margin_usage_cost_evidence_amount", chosen=chosen, window="30d", **CHOSEN)
+    return f"sort_desc({by('evidence, currency', amounts)})"
+
+
+def prices() -> list[Json]:
+    """Are prices there, fresh, and paid ahead?"""
+    checked = f"time() - {metric('margin_price_checked_timestamp_seconds', **CHOSEN)}"
+    left = metric("margin_pack_balance_units", **CHOSEN)
+    ends = f"{metric('margin_pack_expiry_timestamp_seconds', **CHOSEN)} - time()"
+    return [
+        row("Are prices right?"),
+        unpriced(),
+        table(
+            "Price checks",
+            USAGE(
+                "Which price was not looked at for long?",
+                "Age of the last check of each price in force against its source, as the price book says.",
+                window="now.",
+                unit="time.",
+                **PRICES,
+            ),
+            [query(f"topk(20, {checked})", table=True)],
+            [("provider", "Provider"), ("model", "Model"), ("Value", "Checked ago")],
+            w=8,
+            h=8,
+            sort=("Value", True),
+            empty="the price book names no checks",
+            overrides=[
+                column(
+                    "Checked ago",
+                    unit="s",
+                    decimals=0,
+                    judged=((None, "text"), (90 * 86400, "orange"), (180 * 86400, "red")),
+                )
+            ],
+        ),
+        table(
+            "Prepaid packs",
+            USAGE(
+                "What is left of what we paid ahead?",
+                "Units left of packs that have not expired, and the time until the rest is lost.",
+                window="now, a balance.",
+                unit="the pack's own.",
+            ),
+            [query(left, table=True), query(ends, table=True)],
+            [
+                ("provider", "Provider"),
+                ("pack", "Pack"),
+                ("Value #A", "Left"),
+                ("unit", "Unit"),
+                ("Value #B", "Lost in"),
+            ],
+            w=8,
+            h=8,
+            sort=("Value #B", False),
+            empty="no packs",
+            overrides=[
+                column("Left", unit="locale", decimals=0),
+                column(
+                    "Lost in", unit="s", decimals=0, judged=((None, "red"), (7 * 86400, "orange"), (30 * 86400, "text"))
+                ),
+            ],
+        ),
+    ]
+
+
+def build() -> Json:
+    """The dashboard."""
+    return dashboard(
+        COST,
+        "Cost",
+        "Where does it go, is it normal, and is it priced right?",
+        [*totals(), *moves(), *breakdown(), *prices()],
+        [PROVIDER],
+        tags=["engineering", "finance"],
+        start="now-14d",
+    )
