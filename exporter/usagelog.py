@@ -79,6 +79,10 @@ class Columns(Document):
     customer: str | None = Field(default=None, min_length=1)
     user: str | None = Field(default=None, min_length=1)
     job: str | None = Field(default=None, min_length=1)
+    latency: str | None = Field(default=None, min_length=1)
+    latency_ms: str | None = Field(default=None, min_length=1)
+    started: str | None = Field(default=None, min_length=1)
+    finished: str | None = Field(default=None, min_length=1)
     product: str | None = Field(default=None, min_length=1)
     reported_cost: str | None = Field(default=None, min_length=1)
     reported_currency: str | None = Field(default=None, min_length=1)
@@ -216,6 +220,11 @@ class UsageSettings(Document):
             mistakes.append((("duplicates",), text))
         if "." in self.table and self.schema_name is None:
             mistakes.append((("table",), 'holds a "."; give the part before it as schema'))
+        ways = [name for name in ("latency", "latency_ms", "finished") if getattr(self.columns, name)]
+        if len(ways) > 1 and "columns" in self.model_fields_set:
+            mistakes.append((("columns", ways[1]), f"is given beside {ways[0]}; give one way to tell the latency"))
+        if self.columns.started is not None and self.columns.finished is None:
+            mistakes.append((("columns", "started"), "says no latency alone; map columns.finished, too"))
         seen: dict[str, str] = {}
         for status, words in self.status_map.items():
             for i, word in enumerate(words):

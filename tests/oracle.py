@@ -220,6 +220,12 @@ def check_jobs(view: View, facts: Facts, zone: str) -> None:
         costs = [job.cost for job in known if job.outcome == outcome and job.cost is not None]
         for le, count in one.cumulative([Decimal("0.05"), Decimal("0.5"), Decimal(5)]):
             assert count == sum(le == "+Inf" or cost <= Fraction(le) * 10**9 for cost in costs)
+    took = truth.latencies(facts.usage, horizon)
+    by_labels = {one.labels: one for one in view.standing.histograms if one.metric == "margin_usage_latency_seconds"}
+    assert {labels: one.total for labels, one in by_labels.items()} == {k: sum(v) * 10**9 for k, v in took.items()}
+    for labels, one in by_labels.items():
+        for le, count in one.cumulative([Decimal("0.5"), Decimal(30), Decimal(120)]):
+            assert count == sum(le == "+Inf" or seconds <= Decimal(le) for seconds in took[labels[0], labels[1]])
     read = view.ledger.jobs
     assert read is not None
     (log,) = read.read.values()

@@ -52,7 +52,9 @@ class Replaced:
     changed: int = 0
     late: int = 0
     gained: frozenset[int] = frozenset()
-    """Buckets that gained requests of some kind."""
+    """Buckets of those that gained requests of some kind."""
+    buckets: frozenset[int] = frozenset()
+    """All buckets that changed."""
 
 
 class History:
@@ -112,7 +114,9 @@ class History:
         changes = {at for at in {*was, *now} if was.get(at) != now.get(at)}
         gains = {at: now[at][0] - (was[at][0] if at in was else 0) for at in changes if at in now}
         gained = frozenset(at[0] for at, gain in gains.items() if gain > 0)
-        return Replaced(len(changes), sum(gain for gain in gains.values() if gain > 0), gained)
+        return Replaced(
+            len(changes), sum(gain for gain in gains.values() if gain > 0), gained, frozenset(at[0] for at in changed)
+        )
 
     def _by_base(self, totals: Totals, of: set[tuple[int, int]]) -> Totals:
         """``totals`` of the groups in ``of`` as if no row had been told apart by its own quantity: grouping rows in

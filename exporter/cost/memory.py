@@ -63,6 +63,8 @@ class Memory:
     """See ``UsageFindings``."""
     jobs: dict[str, int] = field(default_factory=dict)
     """See ``exporter.store.jobs.JobsRead``."""
+    latency_from: int | None = None
+    """Rows in buckets before this are in no histogram of latencies any more. None before the first were."""
     jobs_mapping: str | None = None
     """What says which rows are one job, and what they are to it."""
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from exporter.clock import Clock
 from exporter.cost.history import History
 from exporter.cost.jobbooks import JobBooks, JobPrices
+from exporter.cost.latencybooks import observe_latency
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.rollup import Groups
 from exporter.cost.settledbooks import SettledBooks
@@ -67,6 +68,8 @@ class UsageSource:
         self.polls = 0
         self.swept = 0
         """Requests of re-checked history beyond what the polls so far may spend on it."""
+        self.observed = False
+        """Whether latencies of the whole re-read window have been observed by this process."""
         self.users_error: str | None = None
         """Why the users could not be read."""
         self.reading_seconds = 0.0
@@ -122,6 +125,10 @@ class UsageSource:
         if self._books is None or self._books_of is not tick.book:
             self._books, self._books_of = SettledBooks(Settling(tick.book, self.zone, self._status_of)), tick.book
         self._books.book(tick)
+        latency = tick.table.latency
+        if latency is not None and tick.complete:
+            observe_latency(tick, latency, whole=not self.observed)
+            self.observed = True
         if self.jobs is not None and tick.complete and tick.table.job is not None and tick.table.time is not None:
             JobBooks(tick, self._books.segments, self.jobs).work()
         return True
@@ -130,6 +137,7 @@ class UsageSource:
         """After a transaction that may not have committed: nothing in memory is trusted."""
         self.table = None
         self.history = History(self.settings.name)
+        self.observed = False
         self._books = None
 
     def _succeeded(self, at: float, began: float) -> None:

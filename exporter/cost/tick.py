@@ -76,6 +76,8 @@ class Tick:
         self.late = 0
         self.gained: set[int] = set()
         """Buckets in which rows came to light that had been read before."""
+        self.changed: set[int] = set()
+        """Buckets that differ from what was stored."""
         self.book = source.book()
         self.cuts = Cuts(source.zone, self.book.boundaries())
         with source.store.read() as connection:
@@ -333,6 +335,7 @@ class Tick:
         )
         memory = self.memory
         self.gained |= found.gained
+        self.changed |= found.buckets
         for provider, newest in reading.last.items():
             memory.last_row[provider] = max(newest, memory.last_row.get(provider, -1))
         if reading.whole:

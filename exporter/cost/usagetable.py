@@ -14,6 +14,7 @@ from sqlalchemy import Connection, literal_column, select, text
 from exporter.cost.engines import ENGINES, SqlEngine
 from exporter.cost.engines.base import RELATION, Column, Form
 from exporter.cost.indexadvice import no_index
+from exporter.cost.latency import Latency
 from exporter.cost.measures import Measure
 from exporter.cost.timecolumn import TimeColumn, detect
 from exporter.databaseurl import ENGINE_OF
@@ -46,6 +47,7 @@ class UsageTable:
     customer: str | None
     user: str | None
     job: str | None
+    latency: Latency | None
     indexed: bool
     updated_indexed: bool
     advice: str | None
@@ -161,6 +163,7 @@ class _Description:
         time = self.time(columns.time, "columns.time", settings.time_format)
         updated_at = columns.updated_at if self.find(columns.updated_at, "columns.updated_at") else None
         updated = self.time(updated_at, "columns.updated_at", "auto") if updated_at else None
+        latency = self.latency(time)
         names = [self.engine.dimension(found[0]) if found else None for found in (customer, user)]
         people = [given if found else None for found, given in ((customer, columns.customer), (user, columns.user))]
         if self.mistakes:
@@ -174,6 +177,7 @@ class _Description:
             measures=tuple(measures),
             customer=names[0],
             user=names[1],
+            latency=latency,
             job=None if job is None else self.engine.dimension(self.engine.as_text(job[0])),
             indexed=indexed,
             advice=None if indexed else no_index(self.connection, settings),
@@ -255,6 +259,20 @@ class _Description:
             nullable=path or column.nullable,
             whole=None if path else column.whole,
         )
+
+    def latency(self, time: TimeColumn | None) -> Latency | None:
+        """Where rows say how long they took; the default of when they started is their time."""
+        columns = self.settings.columns
+        for field, given in (("latency", columns.latency), ("latency_ms", columns.latency_ms)):
+            found = self.find(given, f"columns.{field}")
+            if found is not None and given is not None and (number := self.measure(field, given, *found)) is not None:
+                return Latency(self.engine, measure=number, milliseconds=field == "latency_ms")
+        if columns.finished is None or self.find(columns.finished, "columns.finished") is None:
+            return None
+        finished = self.time(columns.finished, "columns.finished", "auto")
+        if columns.started is not None and self.find(columns.started, "columns.started"):
+            time = self.time(columns.started, "columns.started", "auto")
+        return None if time is None or finished is None else Latency(self.engine, started=time, finished=finished)
 
     def indexed(self, name: str, time: TimeColumn | None) -> bool:
         """Whether spans of ``name`` are found by an index. Of a query or view the engine's own plan says so."""

@@ -298,6 +298,15 @@ def jobs(rows: Iterable[Usage], until: int) -> list[Job]:
     return found
 
 
+def latencies(rows: Iterable[Usage], start: int) -> dict[tuple[str, str], list[int]]:
+    """(provider, outcome) → how many seconds each call took that was made since ``start`` and has ended."""
+    found: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in rows:
+        if row.at >= start and row.outcome != "pending":
+            found[row.key.partition("/")[0], row.outcome].append(row.updated - row.at)
+    return dict(found)
+
+
 def wasted(rows: Iterable[Usage], start: int, end: int) -> dict[tuple[str, str], int]:
     """(provider, outcome) → cost in 10⁻⁹ dollars of what was paid and did not succeed, over start ≤ time < end."""
     sums: Counter[tuple[str, str]] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 TEXT: Final = """
-# Jobs
+# Jobs and latency
 What the rows of one job id took together, and what was paid for nothing (docs/usage-log.md). A job settles when its
 last row is final and older than the re-read window.
 
@@ -24,6 +24,10 @@ gauge margin_wasted_cost_amount{provider,reason,window,currency}
 histogram margin_job_settled_cost_amount{status,currency}
     Cost of jobs as they settled, major units of the reporting currency, at the prices of that moment. Each job is
     observed once and never restated; those without a whole price are in margin_jobs_unpriced_total. @usage
+
+histogram margin_usage_latency_seconds{provider,status}
+    How long calls took, by their final status, since the log was first read whole. Each row is observed once; what is
+    negative or longer than 100 days is not. @usage
 
 gauge margin_jobs_settled_until_timestamp_seconds{source}
     Jobs whose last row is before this have settled, but for those with a row that is still open.

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from exporter.clock import Clock
 from exporter.cost.jobbooks import JOB_COST
+from exporter.cost.latency import UP_TO
+from exporter.cost.latencybooks import LATENCY
 from exporter.margin.attribution import Attributed, attribute
 from exporter.margin.figures import Figures, Mrr, figures, mrr_of
 from exporter.margin.health import Health, health_of
@@ -101,7 +103,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples += payment_samples(view.standing, view.ledger)
     samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
     samples += job_samples(view.ledger.jobs)
-    samples += histogram_samples(view.standing.histograms, {JOB_COST: loaded.settings.jobs.buckets})
+    samples += histogram_samples(view.standing.histograms, {JOB_COST: loaded.settings.jobs.buckets, LATENCY: UP_TO})
     samples += check_samples(view.standing, view.ledger)
     samples += webhook_samples(view.standing)
     samples += budget_samples(loaded.settings, view.at)

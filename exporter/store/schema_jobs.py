@@ -64,3 +64,17 @@ histogram = Table(
     PrimaryKeyConstraint("metric", "labels", "bound"),
     sqlite_with_rowid=False,
 )
+
+latency_counted = Table(
+    "latency_counted",  # of the buckets in the re-read window
+    metadata,
+    Column("source", String, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("provider", String, nullable=False),  # raw
+    Column("status", String, nullable=False),  # canonical
+    Column("bound", String, nullable=False),  # as in histogram
+    Column("rows", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),  # 10⁻⁶ seconds
+    PrimaryKeyConstraint("source", "bucket", "provider", "status", "bound"),
+    sqlite_with_rowid=False,
+)
