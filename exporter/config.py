@@ -38,6 +38,7 @@ __all__ = [
     "RecognitionRules",
     "Secret",
     "Settings",
+    "StrictRules",
     "UsageSettings",
     "load_settings",
 ]
@@ -84,6 +85,7 @@ def _state(value: object, info: ValidationInfo[Any]) -> DatabaseUrl:
 
 
 StateAddress = Annotated[DatabaseUrl, PlainValidator(_state), WithJsonSchema({"type": "string"})]
+Ratio = Annotated[DecimalText, Field(ge=0, le=1)]
 Bound = Annotated[DecimalText, Field(gt=0)]
 ApiBase = Annotated[
     str,
@@ -186,6 +188,12 @@ class JobSettings(Document):
         return self
 
 
+class StrictRules(Document):
+    """What must be known of a window before its margin is shown."""
+
+    coverage_min: Ratio | None = None
+
+
 class MrrRules(Document):
     """What counts as monthly recurring revenue where Stripe lets a business choose. Hashable."""
 
@@ -226,6 +234,7 @@ class MarginFile(Document):
     mrr: MrrRules = MrrRules()
     recognition: RecognitionRules = RecognitionRules()
     jobs: JobSettings = JobSettings()
+    strict: StrictRules = StrictRules()
     fx: dict[Currency, tuple[FxRate, ...]] = Field(default_factory=dict)
     budget: tuple[Budget, ...] = ()
 
@@ -322,6 +331,7 @@ class Settings:
     customers: CustomerSettings = field(default_factory=CustomerSettings)
     products: ProductSettings = field(default_factory=ProductSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
+    strict: StrictRules = field(default_factory=StrictRules)
     state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
 
     @property
@@ -352,5 +362,6 @@ def load_settings(path: Path | None, env: Mapping[str, str]) -> Settings:
         customers=file.customers,
         products=file.products,
         jobs=file.jobs,
+        strict=file.strict,
         state_database_url=file.state_database_url,
     )

@@ -17,7 +17,7 @@ from exporter.margin.ledger import Ledger, Sources, cut
 from exporter.margin.parts import parts_of
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
-from exporter.metrics.samples import mrr_samples
+from exporter.metrics.samples import mrr_samples, window_samples
 from exporter.store.ledger import LedgerTotal
 from exporter.store.subscriptions import MrrTotal
 from exporter.store.usage import UsageKey, UsageTotal
@@ -166,6 +166,29 @@ def test_losses_are_shown_and_ratios_guarded(
     found = today(ledger(cash, usage), pricing, settings(tmp_path))
     assert found.gross_profit == {"cash": Decimal(profit)}
     assert found.margin_ratio.get("cash") == (Decimal(ratio) if ratio else None)
+
+
+@pytest.mark.parametrize(("floor", "withheld"), [("0.3", False), ("0.31", True), ("1", True), ("0", False)])
+def test_strict_withholds_margin_below_a_floor_of_coverage(
+    tmp_path: Any, pricing: Pricing, floor: str, withheld: bool
+) -> None:
+    usage = [UsageTotal("usage", TODAY, 1, 3, (120_000_000,)), UsageTotal("usage", TODAY, 3, 7, (60_000_000,))]
+    strict = settings(tmp_path, f'strict: {{coverage_min: "{floor}"}}')
+    found = today(ledger(CASH, usage), pricing, strict)
+    assert (found.coverage, found.withheld) == (Decimal("0.3"), {"cash": withheld})
+    assert found.complete == {"cash": False}  # seven rows have no price, with a floor or without
+    assert ("cash" in found.gross_profit, "cash" in found.margin_ratio) == (not withheld, not withheld)
+    assert found.revenue["cash"] == Decimal("132.10")
+    assert found.components["usage"] == Decimal("12.00")
+    shown = [sample.value for sample in window_samples(found, "usd") if sample.name == "margin_figures_withheld"]
+    assert shown == [float(withheld)]
+
+
+def test_strict_withholds_nothing_where_nothing_was_used(tmp_path: Any, pricing: Pricing) -> None:
+    found = today(ledger(CASH, []), pricing, settings(tmp_path, "strict: {coverage_min: 1}"))
+    assert found.withheld == {"cash": False}
+    assert "cash" in found.gross_profit
+    assert today(ledger(CASH, []), pricing, settings(tmp_path)).withheld == {}
 
 
 def test_unpriced_usage_is_counted_and_margin_is_at_most(tmp_path: Any, pricing: Pricing) -> None:

@@ -57,7 +57,8 @@ class Figures:
     ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its invoice's currency), in major units.
     ``cost`` by (provider, model), and with it what list prices are above it and what of it is estimated;
     ``components`` by component; ``unpriced`` requests by (provider, reason). ``margin_ratio`` is missing where
-    revenue ≤ 0. ``wasted`` is the part of the cost that made nothing, by (provider, reason).
+    revenue ≤ 0. ``withheld``, by basis, where ``strict`` sets a floor: whether coverage is below it, so that gross
+    profit and margin are not shown. ``wasted`` is the part of the cost that made nothing, by (provider, reason).
     """
 
     window: Window
@@ -80,6 +81,7 @@ class Figures:
     quarantined: Mapping[str, int] = field(default_factory=dict)
     wasted: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     jobs: JobFigures | None = None
+    withheld: Mapping[str, bool] = field(default_factory=dict)
 
 
 def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, window: Window) -> Figures:
@@ -95,6 +97,8 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     ratio: dict[str, Decimal] = {}
     complete: dict[str, bool] = {}
     as_of: dict[str, float] = {}
+    withheld: dict[str, bool] = {}
+    floor = settings.strict.coverage_min
     plans = _plans(ledger, pricing, settings, window, window.end) if usage_known else None
     missing_fx = set(cost.missing_fx if cost else ()) | set(money.missing_fx if money else ())
     missing_fx |= plans.missing_fx if plans else set()
@@ -134,6 +138,11 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
             and (mrr is None or basis != "mrr" or mrr.whole)
             and (basis != "recognized" or _explained(ledger, earned))
         )
+        if floor is not None:
+            withheld[basis] = joint_cost.coverage is not None and joint_cost.coverage < floor
+            complete[basis] = complete[basis] and not withheld[basis]
+        if withheld.get(basis):
+            continue
         income = joint_money.net_sales if basis == "cash" else revenue.get(basis)
         if basis == "recognized" and end < window.end:
             income = _income(recognized_by(ledger, settings, window.start, end))
@@ -164,6 +173,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         quarantined=cost.quarantined if cost else {},
         wasted=_wasted(cost, jobs) if cost else {},
         jobs=jobs,
+        withheld=withheld,
         components=components,
         gross_profit=profit,
         margin_ratio=ratio,

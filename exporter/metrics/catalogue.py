@@ -125,6 +125,10 @@ gauge margin_figures_complete{basis,window}
     1 when every row in the window is read, priced and converted; 0 when the figures leave something out, so that margin
     is at most what is shown. @joined
 
+gauge margin_figures_withheld{basis,window,reason}
+    1 when gross profit and margin of the window are not shown, because less of its usage has a price than
+    strict.coverage_min asks for (reason coverage). Absent where no floor is set. @joined
+
 gauge margin_figures_as_of_timestamp_seconds{basis,window}
     Time at which both sides of a joined figure are cut: that of the older source. @joined
 

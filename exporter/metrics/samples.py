@@ -60,6 +60,8 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
         yield _decimal("margin_gross_margin_ratio", (basis, window), ratio)
     for basis, complete in figures.complete.items():
         yield Sample("margin_figures_complete", (basis, window), float(complete))
+    for basis, withheld in figures.withheld.items():
+        yield Sample("margin_figures_withheld", (basis, window, "coverage"), float(withheld))
     for basis, time in figures.as_of.items():
         yield Sample("margin_figures_as_of_timestamp_seconds", (basis, window), float(time))
     for (provider, reason), requests in (figures.unpriced or {}).items():

@@ -39,6 +39,7 @@ SECTIONS: Final[tuple[tuple[str, str, Model], ...]] = (
     ("configuration.md", "customers", config.CustomerSettings),
     ("configuration.md", "products", config.ProductSettings),
     ("configuration.md", "jobs", config.JobSettings),
+    ("configuration.md", "strict", config.StrictRules),
     ("configuration.md", "mrr", config.MrrRules),
     ("configuration.md", "recognition", config.RecognitionRules),
     ("configuration.md", "recognition.spread", config.Spread),
