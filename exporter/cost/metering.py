@@ -9,7 +9,7 @@ rata. A month's graduated tiers go by the running total; its cliff tiers price t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -62,15 +62,17 @@ class Slope(NamedTuple):
 @dataclass
 class State:
     """How far everything is used. ``packs`` by (provider, id), ``included`` of the period that begins then by
-    (provider, plan, unit), ``months`` by (meter, start of the month)."""
+    (provider, plan, unit), ``months`` by (meter, start of the month), ``wanted`` by (provider, unit): all that plans
+    did not include, from packs or not."""
 
     packs: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     included: dict[tuple[str, str, str], tuple[int, Decimal]] = field(default_factory=dict)
     months: dict[tuple[Meter, int], Decimal] = field(default_factory=dict)
+    wanted: dict[tuple[str, str], Decimal] = field(default_factory=dict)
 
     def copy(self) -> State:
         """An equal state that moves on its own."""
-        return State(dict(self.packs), dict(self.included), dict(self.months))
+        return State(dict(self.packs), dict(self.included), dict(self.months), dict(self.wanted))
 
 
 class Balance(NamedTuple):
@@ -79,6 +81,14 @@ class Balance(NamedTuple):
     provider: str
     pack: Commitment
     left: Decimal
+
+
+class Runway(NamedTuple):
+    """How long what is left of a unit's packs lasts at the pace of late."""
+
+    provider: str
+    unit: str
+    days: Decimal
 
 
 class Meters:
@@ -204,6 +214,8 @@ class Meters:
                 drawn = min(rest, EXACT.subtract(quantity, used))
                 state.included[key] = (begin, EXACT.add(used, drawn))
                 rest = EXACT.subtract(rest, drawn)
+        wanted = (meter.provider, meter.name)
+        state.wanted[wanted] = EXACT.add(state.wanted.get(wanted, ZERO), rest)
         paid: dict[str, Decimal] = {}
         for pack in self._packs.get((meter.provider, meter.name), ()):
             if not rest:
@@ -225,6 +237,24 @@ class Meters:
             for (provider, _), packs in sorted(self._packs.items())
             for pack in packs
         )
+
+
+def runways(then: State, now: State, days: Decimal, balances: Iterable[Balance]) -> tuple[Runway, ...]:
+    """For how long ``balances``, those of the packs that may be used ``now``, last if it goes on as in the ``days``
+    since ``then``. Nothing of a unit that was not used in them, nor of packs that were empty before."""
+    left: dict[tuple[str, str], Decimal] = {}
+    live: set[tuple[str, str]] = set()
+    for provider, pack, rest in balances:
+        unit = (provider, pack.unit)
+        left[unit] = EXACT.add(left.get(unit, ZERO), rest)
+        if rest or then.packs.get((provider, pack.id), ZERO) != now.packs.get((provider, pack.id), ZERO):
+            live.add(unit)
+    found = []
+    for unit in sorted(live):
+        used = EXACT.subtract(now.wanted.get(unit, ZERO), then.wanted.get(unit, ZERO))
+        if used:
+            found.append(Runway(*unit, RATE.divide(EXACT.multiply(left[unit], days), used)))
+    return tuple(found)
 
 
 def breakage(balance: Balance) -> Decimal:

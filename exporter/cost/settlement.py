@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.days import DAY, Cuts
 from exporter.cost.evidence import bypasses, meters_of
-from exporter.cost.metering import ZERO, Balance, Blend, State, breakage, metered_rate
+from exporter.cost.metering import ZERO, Balance, Blend, Runway, State, breakage, metered_rate, runways
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of, terms_at
 from exporter.store.usage import Revision, UsageKey, UsageTotal
@@ -26,6 +26,8 @@ from exporter.usagelog import Status
 
 V = TypeVar("V")
 
+PACE_DAYS = 7
+"""Business days before today whose use says how long a pack lasts."""
 READ_DAYS = 31
 """Business days that are read at a time, to bound memory."""
 
@@ -48,12 +50,13 @@ class Expired(NamedTuple):
 @dataclass(frozen=True)
 class Settled:
     """What metered usage cost: by bucket what one of each meter, by segment and key id what one of each metered term
-    cost there. ``balances`` and ``expired`` as of the moment that was asked for."""
+    cost there. ``balances``, ``expired`` and ``runways`` as of the moment that was asked for."""
 
     buckets: Mapping[int, Mapping[Meter, Blend]] = field(default_factory=dict)
     segments: Mapping[int, Mapping[int, Rates]] = field(default_factory=dict)
     balances: tuple[Balance, ...] = ()
     expired: tuple[Expired, ...] = ()
+    runways: tuple[Runway, ...] = ()
 
 
 class _Sums:
@@ -229,9 +232,14 @@ class Settling:
             if one.pack.expires is not None and one.pack.expires <= at and one.left
         )
         live = (one for one in balances if one.pack.expires is None or one.pack.expires > at)
-        return Settled(
-            dict(self._buckets), dict(self._segments), tuple(one for one in live if one.pack.purchased <= at), expired
-        )
+        usable = tuple(one for one in live if one.pack.purchased <= at)
+        return Settled(dict(self._buckets), dict(self._segments), usable, expired, self._runways(usable, at))
+
+    def _runways(self, balances: tuple[Balance, ...], at: int) -> tuple[Runway, ...]:
+        start = max(self._cuts.day(at - PACE_DAYS * DAY), self._cuts.day(self.since or 0))
+        days = [day for day in self._before if day >= start]
+        then = self._before[min(days)] if days else self._state
+        return runways(then, self._state, EXACT.divide(Decimal(max(at - start, DAY)), DAY), balances)
 
 
 def _same(now: dict[int, V], former: Mapping[int, V]) -> dict[int, V]:
