@@ -21,6 +21,7 @@ from exporter import yamldoc
 from exporter.budget import Budget
 from exporter.databaseurl import DatabaseUrl, read_address, state_address
 from exporter.fx import Fx, FxRate
+from exporter.packrules import OnUse, pack_mistakes
 from exporter.secret import Secret, SecretReference, Surroundings, secret_reference, surroundings
 from exporter.usagelog import UsageSettings
 from exporter.values import Currency, Day, Duration, Factor, Name, Pace, ZoneName, base_address
@@ -34,6 +35,7 @@ __all__ = [
     "FxRate",
     "JobSettings",
     "MrrRules",
+    "OnUse",
     "ProductSettings",
     "RecognitionRules",
     "Secret",
@@ -208,9 +210,16 @@ class MrrRules(Document):
 
 
 class Spread(Document):
-    """How long what is sold at once is used for: it earns by elapsed time over so many days. 0: at once."""
+    """How what is sold at once earns: by elapsed time over so many days, or as it is used. Neither: at once."""
 
     over_days: int = Field(default=0, ge=0, le=3660)
+    on_use: OnUse | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Spread:
+        if self.on_use is not None and "over_days" in self.model_fields_set:
+            raise_mistakes([(("on_use",), "is given beside over_days; give the one or the other")])
+        return self
 
 
 class RecognitionRules(Document):
@@ -219,6 +228,12 @@ class RecognitionRules(Document):
     write_offs: Literal["reverse", "keep"] = "reverse"
     charges: Spread = Spread()
     products: dict[str, Spread] = Field(default_factory=dict)
+
+    @property
+    def packs(self) -> dict[str, OnUse]:
+        """What earns as it is used, by product; ``""`` for payments without an invoice."""
+        rules = {"": self.charges, **self.products}
+        return {product: rule.on_use for product, rule in rules.items() if rule.on_use is not None}
 
 
 class MarginFile(Document):
@@ -259,6 +274,7 @@ class MarginFile(Document):
             )
         if not self.accounts and not self.usage:
             mistakes.append((("accounts",), "neither an account nor a usage log: there is nothing to read"))
+        mistakes += pack_mistakes(self.recognition.packs, self.usage)
         if self.reporting_currency in self.fx:
             text = f"{self.reporting_currency} is the reporting currency; its rate is 1 and is not set here"
             mistakes.append((("fx", self.reporting_currency), text))

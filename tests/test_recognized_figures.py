@@ -294,6 +294,13 @@ def test_a_payment_newer_than_the_invoices_waits_for_them(store: Store, tmp_path
         assert found.total == worth
 
 
+def test_what_is_sold_in_the_first_second_of_a_window_is_in_it(store: Store, tmp_path: Path) -> None:
+    conf = settings(tmp_path)
+    keep(store, invoice(line(1000, end=T)))
+    assert revenue(store, conf, T, AT) == 10
+    assert revenue(store, conf, T + 1, AT) == 0
+
+
 def test_with_memory_only_what_changed_is_read(store: Store, tmp_path: Path) -> None:
     """The same ledger, whether read at once or bit by bit."""
     conf = settings(tmp_path)

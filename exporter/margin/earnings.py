@@ -71,8 +71,9 @@ def earnings(cells: Mapping[Cell, int], fx: Fx) -> Earnings:
 
 
 def recognized_by(ledger: Ledger, settings: Settings, start: int, end: int) -> Earnings | None:
-    """Recognised revenue of ``start ≤ t < end``; None while it is not known which payments belong to invoices."""
-    if ledger.recognized is None or any(ledger.recognized.unlinked.values()):
+    """Recognised revenue of ``start ≤ t < end``; None while it is not known which payments belong to invoices, or how
+    much of the packs that earn on use has been used."""
+    if ledger.recognized is None or not ledger.recognized.known:
         return None
     return earnings(ledger.recognized.book.between(start, end), settings.fx)
 

@@ -203,8 +203,10 @@ def _income(earned: Earnings | None) -> Decimal | None:
 
 def _explained(ledger: Ledger, earned: Earnings | None) -> bool:
     """Whether all that is recognised is known, converted and understood."""
-    known = ledger.recognized is not None and earned is not None and not earned.missing_fx
-    return known and ledger.recognized is not None and not any(ledger.recognized.unexplained.values())
+    found = ledger.recognized
+    if found is None or earned is None or earned.missing_fx:
+        return False
+    return not any(found.unexplained.values()) and not found.packs.rolling
 
 
 def _collected_tax(ledger: Ledger, window: Window) -> dict[tuple[str, str], Decimal]:
@@ -218,7 +220,7 @@ def _collected_tax(ledger: Ledger, window: Window) -> dict[tuple[str, str], Deci
 
 def deferred_of(ledger: Ledger, at: int) -> dict[tuple[str, str], Decimal]:
     """Invoiced and not earned yet, by (account, currency), in major units of that currency."""
-    if ledger.recognized is None or any(ledger.recognized.unlinked.values()):
+    if ledger.recognized is None or not ledger.recognized.known:
         return {}
     book = ledger.recognized.book
     return dict.fromkeys(sorted(held_currencies(book)), Decimal(0)) | by_account(book.deferred(at), "revenue")

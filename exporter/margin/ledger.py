@@ -230,7 +230,7 @@ def read_ledger(
         settled=NOTHING if pricing is None else settled_usage(connection, pricing, keys, zone, first, end),
         groups=groups,
         jobs=memory.jobs.read(connection, [name.removeprefix("usage/") for name in sources.usage], first, end),
-        recognized=_recognized(connection, sources, as_of, start, memory, settings, groups),
+        recognized=_recognized(connection, sources, as_of, start, memory, settings, groups, keys),
     )
 
 
@@ -242,12 +242,14 @@ def _recognized(
     memory: Remembered,
     settings: Settings | None,
     groups: Mapping[str, Grouped],
+    keys: Mapping[int, UsageKey],
 ) -> Recognized | None:
     if settings is None or not sources.invoices or not {*sources.ledger, *sources.invoices} <= as_of.keys():
         return None
     known = {name.split("/")[1]: as_of[name] for name in sources.invoices}
     customers = groups["customer"].labels if "customer" in groups else ()
-    return memory.recognized.read(connection, known, start, settings, customers)
+    used = {name: as_of[name] for name in sources.usage if name in as_of}
+    return memory.recognized.read(connection, known, start, settings, customers, used, keys)
 
 
 def settled_usage(

@@ -65,16 +65,22 @@ class Cut(NamedTuple):
     share: Fraction
 
 
-def pieces(amount: int, start: int, end: int, cuts: Iterable[Cut] = ()) -> Iterator[Piece]:
-    """A line and its cuts. Cuts may come in any order; together they never take more than the whole line."""
-    yield Piece(amount, start, end)
+def levels(cuts: Iterable[Cut]) -> Iterator[tuple[int, Fraction]]:
+    """How much of a line is cut after each moment: between nothing and all of it. Cuts may come in any order."""
     by_time: dict[int, Fraction] = {}
     for cut in cuts:
         by_time[cut.at] = by_time.get(cut.at, Fraction(0)) + cut.share
-    total = taken = Fraction(0)
+    total = Fraction(0)
     for at in sorted(by_time):
         total += by_time[at]
-        now = min(max(total, Fraction(0)), Fraction(1))
+        yield at, min(max(total, Fraction(0)), Fraction(1))
+
+
+def pieces(amount: Fraction | int, start: int, end: int, cuts: Iterable[Cut] = ()) -> Iterator[Piece]:
+    """A line and its cuts, which together never take more than the whole line."""
+    yield Piece(amount, start, end)
+    taken = Fraction(0)
+    for at, now in levels(cuts):
         if now != taken:
             yield Piece(amount * (taken - now), start, end, at)
         taken = now
@@ -93,6 +99,18 @@ def earned(piece: Piece, at: int) -> Fraction:
 def over(denominator: int) -> int:
     """``10**SCALE / denominator``, rounded half up."""
     return (2 * _ONE + denominator) // (2 * denominator)
+
+
+COARSE = 1000
+"""Amounts with a larger denominator are divided one by one: by a reciprocal they would not be exact enough."""
+
+
+def divided(numerator: int, denominator: int, elapsed: int = 1, length: int = 1) -> int:
+    """``numerator / denominator × elapsed / length``, × ``10**SCALE``."""
+    if denominator <= COARSE:
+        return numerator * elapsed * over(denominator * length)
+    below = denominator * length
+    return (2 * _ONE * numerator * elapsed + below) // (2 * below)
 
 
 class _Run:
@@ -167,9 +185,9 @@ class Lines:
         for numerator, denominator, start, end, since in self._singles:
             if at > since and at > start:
                 if at >= end:
-                    total += numerator * over(denominator)
+                    total += divided(numerator, denominator)
                 else:
-                    total += numerator * (at - start) * over(denominator * (end - start))
+                    total += divided(numerator, denominator, at - start, end - start)
         return total
 
     def booked(self, at: int) -> int:
@@ -180,7 +198,7 @@ class Lines:
         total = sum(run.total for run in self._runs) * _ONE
         for single in self._singles:
             if at is None or single.since < at:
-                total += single.numerator * over(single.denominator)
+                total += divided(single.numerator, single.denominator)
         return total
 
 

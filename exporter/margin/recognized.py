@@ -1,49 +1,52 @@
 """Recognised revenue out of the state: the book that ``figures`` reads, kept from one reading to the next.
 
 The rule itself is in ``recognition``. Here is what becomes a piece: invoice lines with their cuts, spread as
-``margin.yaml`` says where a product is sold at once and used over time, and payments that no invoice names.
+``margin.yaml`` says where a product is sold at once and used over time, and payments that no invoice names. Packs that
+earn as they are used come from ``packbook``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from exporter.clock import bucket_of, day_of
 from exporter.config import RecognitionRules, Settings
+from exporter.margin.cells import cells
+from exporter.margin.packbook import Findings, PackMemory
+from exporter.margin.packread import REVENUE, PackReader, cuts_by_line, is_pack, logs_of_packs, takes_from_pack
 from exporter.margin.recognition import Book, Cell, Cut, Piece, Shard, pieces
-from exporter.revenue.categories import CATEGORY_KIND, kind_of
+from exporter.revenue.categories import kind_of
 from exporter.store import recognition
 from exporter.store.ledger import unexpanded_rows
-from exporter.store.recognition import DayKey, Line, LineCut, Payment
+from exporter.store.recognition import DayKey, Line, Payment
+from exporter.store.usage import UsageKey
 
 DAY = 86_400
 
-REVENUE: Final = tuple(
-    category for category, kind in CATEGORY_KIND.items() if kind in ("gross", "refund", "dispute", "connect")
-)
-"""Reporting categories whose rows are revenue or take it back."""
 BACK: Final = tuple(category for category in REVENUE if kind_of(category) in ("refund", "dispute"))
 """Those that take money back, or return what was taken."""
-OTHER: Final = "other"
-"""Label of the customers that have none of their own."""
-WRITE_OFFS: Final = ("write_off", "write_off_paid")
 
 
 @dataclass(frozen=True)
 class Recognized:
     """Recognised revenue as one reading of the state has it. ``unlinked``: balance transactions by account of which
-    it is not known whether an invoice names them; above 0 there is no figure. ``unexplained``: invoices by account
-    whose lines do not add up to their total."""
+    it is not known whether an invoice names them; ``unread``: usage logs that packs need and that may not be used. With
+    either there is no figure. ``unexplained``: invoices by account whose lines do not add up to their total.
+    ``packs``: what is to be said of packs that earn on use, where there are any."""
 
     book: Book
     unlinked: Mapping[str, int]
     unexplained: Mapping[str, int]
+    unread: frozenset[str] = frozenset()
+    packs: Findings = field(default_factory=Findings)
+
+    @property
+    def known(self) -> bool:
+        """Whether all is known that a figure needs."""
+        return not any(self.unlinked.values()) and not self.unread
 
 
 class RecognizedMemory:
@@ -54,6 +57,7 @@ class RecognizedMemory:
         self._book = Book({})
         self._signatures: dict[DayKey, object] = {}
         self._unlinked: tuple[object, Mapping[str, int]] = (None, {})
+        self._packs = PackMemory()
 
     def read(
         self,
@@ -62,9 +66,12 @@ class RecognizedMemory:
         start: int,
         settings: Settings,
         customers: Collection[str] = (),
+        used: Mapping[str, float] | None = None,
+        keys: Mapping[int, UsageKey] | None = None,
     ) -> Recognized:
         """What is recognised at and after ``start``. ``known``: account → the time its invoices are from;
-        ``customers``: those kept apart."""
+        ``customers``: those kept apart. ``used``: source → the time of its data, of the usage logs that may be used;
+        ``keys``: all kinds of usage."""
         zone, currency = settings.business_time_zone, settings.reporting_currency
         made_of = (sorted(known), settings.recognition, zone, currency, sorted(customers))
         if self._made_of != made_of:
@@ -73,16 +80,31 @@ class RecognizedMemory:
         reader = _Reader(connection, known, start, settings, frozenset(customers))
         wanted = reader.signatures(accounts)
         fresh = [key for key, signature in wanted.items() if self._signatures.get(key) != signature]
-        if fresh or wanted.keys() != self._signatures.keys():
-            shards: dict[Hashable, Shard] = dict(self._book.shards)
-            for run in _runs(fresh):
-                shards.update(reader.shards(run))
-            self._book = self._book.replaced({key: shards[key] for key in wanted})
-            self._signatures = wanted
+        shards: dict[Hashable, Shard] = dict(self._book.shards)
+        for run in _runs(fresh):
+            shards.update(reader.shards(run))
+        shards = {key: shards[key] for key in wanted}
+        packs, unread = Findings(), frozenset[str]()
+        if logs := logs_of_packs(settings):
+            unread = frozenset(logs.keys() - (used or {}).keys())
+            if not unread:
+                read_until = {name: (used or {})[source] for source, name in logs.items()}
+                pack_reader = PackReader(connection, known, read_until, settings, reader.cell, customers)
+                more, packs = self._packs.read(pack_reader, keys or {}, start)
+                shards.update(more)
+        if (
+            fresh
+            or shards.keys() != self._book.shards.keys()
+            or any(self._book.shards[key] is not shard for key, shard in shards.items())
+        ):
+            self._book = self._book.replaced(shards)
+        self._signatures = wanted
         return Recognized(
             self._book,
             self._count_unlinked(connection, accounts, start, fresh),
             {account: recognition.unexplained(connection, account, start) for account in accounts},
+            unread,
+            packs,
         )
 
     def _count_unlinked(
@@ -130,7 +152,7 @@ class _Reader:
         self._rules = settings.recognition
         self._start = start - DAY * max((0, *(rule.over_days for rule in self._rules.products.values())))
         self._charges_start = start - DAY * self._rules.charges.over_days
-        self._cell = _cells(settings, customers)
+        self.cell = cells(settings, customers)
 
     def signatures(self, accounts: Sequence[str]) -> dict[DayKey, object]:
         """The days that matter, in order, each with what its shard depends on."""
@@ -152,28 +174,24 @@ class _Reader:
     def _lines(self, account: str, low: int, high: int) -> Iterable[tuple[int, Cell, Iterable[Piece]]]:
         cuts = cuts_by_line(recognition.cuts(self._connection, account, low, high), self._rules)
         for line in recognition.lines(self._connection, account, low, high, self._start):
-            cell = self._cell(_kind(line), account, line.currency, line.product, line.customer_id, line.known_at)
+            if is_pack(line, self._rules.packs):
+                continue
+            cell = self.cell(_kind(line), account, line.currency, line.product, line.customer_id, line.known_at)
             yield line.known_at, cell, line_pieces(line, cuts, self._rules)
 
     def _charges(self, account: str, low: int, high: int) -> Iterable[tuple[int, Cell, Iterable[Piece]]]:
         known = int(self._known[account]) + 1
-        spread = self._rules.charges.over_days > 0
+        packs = self._rules.charges.on_use is not None
+        spread = packs or self._rules.charges.over_days > 0
         for row in recognition.payments(self._connection, account, low, min(high, known), REVENUE, spread):
-            cell = self._cell("revenue", account, row.currency, "", row.customer_id, row.created)
+            if packs and takes_from_pack(row):
+                continue
+            cell = self.cell("revenue", account, row.currency, "", row.customer_id, row.created)
             yield row.created, cell, (payment_piece(row, self._rules),)
 
 
 def _kind(line: Line) -> str:
     return "tax" if line.kind == "tax" else "revenue"
-
-
-def cuts_by_line(cuts: Iterable[LineCut], rules: RecognitionRules) -> dict[tuple[str, str], list[Cut]]:
-    """``{(invoice, line): its cuts}``, without write-offs where the rules keep them."""
-    found: dict[tuple[str, str], list[Cut]] = {}
-    for cut in cuts:
-        if cut.kind not in WRITE_OFFS or rules.write_offs == "reverse":
-            found.setdefault((cut.invoice_id, cut.line_id), []).append(Cut(cut.at, cut.share))
-    return found
 
 
 def line_pieces(line: Line, cuts: Mapping[tuple[str, str], Sequence[Cut]], rules: RecognitionRules) -> Iterable[Piece]:
@@ -198,21 +216,3 @@ def payment_piece(row: Payment, rules: RecognitionRules) -> Piece:
     if row.charged_at is None:
         return Piece(row.amount, row.created, row.created)
     return Piece(row.amount, row.charged_at, row.charged_at + over, row.created)
-
-
-def _cells(settings: Settings, customers: frozenset[str]) -> Callable[[str, str, str, str, str | None, int], Cell]:
-    """Makes cells: (kind, account, currency, product, customer, time) → cell, each business day worked out once."""
-    zone: ZoneInfo = settings.zone
-    days: dict[int, date] = {}
-
-    def make(kind: str, account: str, currency: str, product: str, customer: str | None, at: int) -> Cell:
-        day = None
-        if currency != settings.reporting_currency:
-            bucket = bucket_of(at)
-            day = days.get(bucket)
-            if day is None:
-                day = days[bucket] = day_of(bucket, zone)
-        label = OTHER if customer and customer not in customers else customer or ""
-        return Cell(kind, account, currency, product, day, label)
-
-    return make

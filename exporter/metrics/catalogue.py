@@ -98,7 +98,8 @@ gauge margin_revenue_amount{basis,window,currency}
     an invoice; less credit notes, refunds, disputes and voids. Basis mrr (30d only): MRR x 12 x 30/365. @joined
 
 gauge margin_deferred_revenue_amount{account,currency}
-    Invoiced and not yet earned: what is left of the finalised invoices' lines, without tax, major units. @invoices
+    Invoiced or paid and not yet earned: what is left of the finalised invoices' lines, without tax, and of payments that
+    count over time or on use, major units. @invoices
 
 gauge margin_recognized_unlinked_transactions{account}
     Balance transactions in the windows' reach of which it is not known whether an invoice names them, because the key
@@ -107,6 +108,14 @@ gauge margin_recognized_unlinked_transactions{account}
 gauge margin_recognized_unexplained_invoices{account}
     Invoices in the windows' reach whose lines do not add up to their total without tax. While above 0, recognised
     figures are incomplete. @invoices
+
+gauge margin_recognized_usage_without_pack_quantity{unit,reason}
+    Usage on the last 30 days and today, of units in which packs are sold that earn on use, that took from no pack: the
+    log names no customer for it (no_customer), or the customer had none left (no_pack). @joined
+
+gauge margin_recognized_packs_without_customer{account}
+    Packs that earn on use and that nobody can use, because Stripe names no customer for them: they earn when they
+    expire. @invoices
 
 gauge margin_gross_profit_amount{basis,window,currency}
     Revenue minus all cost components in the window, negative when losing money, major units of the reporting currency.

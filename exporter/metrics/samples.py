@@ -83,6 +83,11 @@ def recognized_samples(ledger: Ledger, at: int) -> Iterator[Sample]:
             yield Sample("margin_recognized_unlinked_transactions", (account,), float(rows))
         for account, invoices in ledger.recognized.unexplained.items():
             yield Sample("margin_recognized_unexplained_invoices", (account,), float(invoices))
+        for (unit, reason), quantity in ledger.recognized.packs.without_pack.items():
+            worth = float(Decimal(quantity).scaleb(-QUANTITY_SCALE))
+            yield Sample("margin_recognized_usage_without_pack_quantity", (unit, reason), worth)
+        for account, packs in ledger.recognized.packs.ownerless.items():
+            yield Sample("margin_recognized_packs_without_customer", (account,), float(packs))
 
 
 def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:

@@ -51,6 +51,7 @@ class Line(msgspec.Struct):
     id: str
     amount: int
     period: _Period
+    quantity: int | None = None
     discount_amounts: list[_Amount] | None = None
     pretax_credit_amounts: list[_Amount] | None = None
     taxes: list[_Tax] | None = None
@@ -238,6 +239,7 @@ def _line(line: Line) -> InvoiceLine:
         max(start, line.period.end),
         id_of(item.subscription_item) if item else None,
         _inclusive(line.taxes),
+        1 if line.quantity is None else line.quantity,
     )
 
 

@@ -43,6 +43,7 @@ SECTIONS: Final[tuple[tuple[str, str, Model], ...]] = (
     ("configuration.md", "mrr", config.MrrRules),
     ("configuration.md", "recognition", config.RecognitionRules),
     ("configuration.md", "recognition.spread", config.Spread),
+    ("configuration.md", "recognition.on_use", config.OnUse),
     ("configuration.md", "fx", fx.FxRate),
     ("configuration.md", "budget", budget.Budget),
     ("pricing.md", "Top", pricefile.PriceFile),

@@ -21,7 +21,8 @@ DAY = 86_400
 class InvoiceLine(NamedTuple):
     """``amount`` in minor units, without tax, after discounts. ``start`` ≤ t < ``end``; equal: a point in time.
 
-    ``item_id``: the subscription item that it charges; ``inclusive_tax``: the tax that was inside its price.
+    ``item_id``: the subscription item that it charges; ``inclusive_tax``: the tax that was inside its price;
+    ``quantity``: how many of its price, 1 where the line says none.
     """
 
     id: str
@@ -32,6 +33,7 @@ class InvoiceLine(NamedTuple):
     end: int
     item_id: str | None = None
     inclusive_tax: int | None = None
+    quantity: int = 1
 
 
 class InvoicePayment(NamedTuple):
@@ -146,6 +148,7 @@ def save_invoices(connection: Connection, account: str, rows: Iterable[Invoice],
                 "known_at": row.finalized_at,
                 "item_id": line.item_id,
                 "inclusive_tax": line.inclusive_tax,
+                "quantity": line.quantity,
                 "counts": not row.first,
             }
             for row in changed
@@ -225,7 +228,7 @@ def stored_invoices(connection: Connection, account: str, ids: Sequence[str]) ->
     for some in batches(ids):
         lines: dict[str, list[InvoiceLine]] = {}
         table = schema_invoices.invoice_line
-        names = ("kind", "product", "amount", "period_start", "period_end", "item_id", "inclusive_tax")
+        names = ("kind", "product", "amount", "period_start", "period_end", "item_id", "inclusive_tax", "quantity")
         query = select(table.c.invoice_id, table.c.id, *(table.c[name] for name in names))
         query = query.where(table.c.account == account, table.c.invoice_id.in_(some))
         for id_, *line in map(tuple, connection.execute(query.order_by(table.c.invoice_id, table.c.id))):

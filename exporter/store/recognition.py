@@ -5,13 +5,16 @@ Read by UTC days, each of which has a revision in the state (``recognition_day``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, exists, func, null, or_, select
 
 from exporter.store import schema, schema_invoices
+
+FROM_THE_FIRST = -(2**62)
+"""Before all times."""
 
 
 class DayKey(NamedTuple):
@@ -35,6 +38,7 @@ class Line(NamedTuple):
     start: int
     end: int
     known_at: int
+    quantity: int
 
 
 class LineCut(NamedTuple):
@@ -50,7 +54,7 @@ class LineCut(NamedTuple):
 class Payment(NamedTuple):
     """A balance transaction of revenue that no invoice names; ``amount`` in minor units of the settlement currency.
 
-    ``charged_at``: when the charge that a refund or dispute takes back was made, if the ledger has it.
+    ``charge_id``: the charge that it is, or is about; ``charged_at``: when that was made, if the ledger has it.
     """
 
     created: int
@@ -58,14 +62,15 @@ class Payment(NamedTuple):
     category: str
     amount: int
     customer_id: str | None
+    charge_id: str | None
     charged_at: int | None
 
 
 def revisions(connection: Connection, accounts: Sequence[str], kind: str, after: int) -> dict[DayKey, int]:
-    """Days that may change a figure after a time, with their revisions."""
+    """Days that may change a figure at a time or after it, with their revisions."""
     table = schema_invoices.recognition_day
     query = select(table.c.account, table.c.day, table.c.revision).where(
-        table.c.account.in_(accounts), table.c.kind == kind, table.c.until > after
+        table.c.account.in_(accounts), table.c.kind == kind, table.c.until >= after
     )
     return {
         DayKey(account, kind, day): revision
@@ -77,6 +82,13 @@ def lines(connection: Connection, account: str, low: int, high: int, after: int)
     """Lines finalised in ``[low, high)`` of which anything happens after ``after``, by finalisation."""
     known_at = schema_invoices.invoice_line.c.known_at
     return _lines(connection, account, after, known_at >= low, known_at < high)
+
+
+def sold(connection: Connection, account: str, products: Collection[str], low: int, high: int) -> list[Line]:
+    """Lines of ``products`` without a period that were finalised in ``[low, high)``: what is sold at once."""
+    table = schema_invoices.invoice_line.c
+    at_once = (table.kind == "line", table.product.in_(sorted(products)), table.period_start == table.period_end)
+    return _lines(connection, account, FROM_THE_FIRST, table.known_at >= low, table.known_at < high, *at_once)
 
 
 def lines_of(connection: Connection, account: str, customers: Sequence[str], after: int) -> list[Line]:
@@ -91,7 +103,7 @@ def lines_of(connection: Connection, account: str, customers: Sequence[str], aft
 def _lines(connection: Connection, account: str, after: int, *where: ColumnElement[bool]) -> list[Line]:
     table, cut = schema_invoices.invoice_line, schema_invoices.line_reversal
     columns = (table.c.invoice_id, table.c.id, table.c.kind, table.c.product, table.c.customer_id, table.c.currency)
-    times = (table.c.period_start, table.c.period_end, table.c.known_at)
+    times = (table.c.period_start, table.c.period_end, table.c.known_at, table.c.quantity)
     later = exists().where(cut.c.account == table.c.account, cut.c.invoice_id == table.c.invoice_id, cut.c.at >= after)
     query = select(*columns, table.c.amount, *times).where(
         table.c.account == account, table.c.counts.is_(True), or_(table.c.period_end >= after, later), *where
@@ -100,8 +112,10 @@ def _lines(connection: Connection, account: str, after: int, *where: ColumnEleme
     return [Line(*tuple(row)) for row in rows]
 
 
-def cuts(connection: Connection, account: str, low: int, high: int) -> list[LineCut]:
-    """Cuts of the lines finalised in ``[low, high)``."""
+def cuts(
+    connection: Connection, account: str, low: int, high: int, products: Collection[str] | None = None
+) -> list[LineCut]:
+    """Cuts of the lines finalised in ``[low, high)``; with ``products`` only theirs."""
     table, cut = schema_invoices.invoice_line, schema_invoices.line_reversal
     query = (
         select(cut.c.invoice_id, cut.c.line_id, cut.c.kind, cut.c.at, cut.c.share)
@@ -113,6 +127,8 @@ def cuts(connection: Connection, account: str, low: int, high: int) -> list[Line
         )
         .where(table.c.account == account, table.c.known_at >= low, table.c.known_at < high)
     )
+    if products is not None:
+        query = query.where(table.c.product.in_(sorted(products)))
     return [_cut(*row) for row in connection.execute(query)]
 
 
@@ -145,7 +161,7 @@ def payments(
     ``charged``: with the time of the charge that a row takes back. ``customers``: only theirs.
     """
     row, charge = schema.balance_transaction, schema.balance_transaction.alias()
-    columns = (row.c.created, row.c.currency, row.c.category, row.c.amount, row.c.customer_id)
+    columns = (row.c.created, row.c.currency, row.c.category, row.c.amount, row.c.customer_id, row.c.charge_id)
     query = select(*columns, charge.c.created if charged else null())
     if charged:
         own = (charge.c.account == row.c.account) & (charge.c.charge_id == row.c.charge_id)

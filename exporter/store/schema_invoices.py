@@ -59,6 +59,7 @@ invoice_line = Table(
     Column("known_at", BigInteger, nullable=False),  # the invoice's finalisation
     Column("item_id", String, nullable=True),  # si_… of the subscription item that the line charges
     Column("inclusive_tax", BigInteger, nullable=True),  # minor units of tax that its price included
+    Column("quantity", BigInteger, nullable=False),  # of its price; 1 where the line says none
     Column("counts", Boolean, nullable=False),  # false: the first invoice of an incomplete subscription
     PrimaryKeyConstraint("account", "invoice_id", "id"),
     **_BY_KEY,

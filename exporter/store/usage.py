@@ -213,15 +213,21 @@ def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTo
     return [UsageTotal._make(total) for total in joined(rows, 3)]
 
 
-def customer_totals(connection: Connection, start: int, end: int) -> list[CustomerTotal]:
-    """Totals by customer of the segments that begin in ``start ≤ t < end``, ordered."""
+def customer_totals(
+    connection: Connection, start: int, end: int, keys: Collection[int] | None = None
+) -> list[CustomerTotal]:
+    """Totals by customer of the segments that begin in ``start ≤ t < end``, ordered; with ``keys`` only theirs."""
     table = schema.usage_day
-    rows = connection.execute(
-        select(table)
-        .where(table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end)
-        .order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
+    statement = select(table).where(
+        table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end
     )
-    return [CustomerTotal._make(total) for total in joined(rows, 4)]
+    if keys is not None and len(keys) <= FEW:
+        statement = statement.where(table.c.key_id.in_(sorted(keys)))
+    rows = connection.execute(
+        statement.order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
+    )
+    found = (CustomerTotal._make(total) for total in joined(rows, 4))
+    return [total for total in found if keys is None or total.key_id in keys]
 
 
 def totals_of_customers(

@@ -62,7 +62,7 @@ def replace(
         columns = [column.name for column in table.primary_key.columns][:-1]
         run_many(connection, delete_sql(table, columns), [(source, *group) for group in gone])
     insert_rows(connection, table, (row for group, total in fresh for row in _facets(source, group, total)))
-    if table in (schema.usage_bucket, schema.usage_segment):
+    if table in (schema.usage_bucket, schema.usage_segment, schema.usage_day):
         touch(connection, source, (group[0] for group in (*gone, *(group for group, _ in fresh))))
     return len({*gone, *(group for group, _ in fresh)})
 
