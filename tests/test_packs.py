@@ -167,6 +167,16 @@ def test_parts_of_one_time_are_one_piece() -> None:
     assert earnings([*many, cut], T + 4 * DAY) == {}
 
 
+def test_millionths_of_units_are_exact_at_any_time_of_the_day() -> None:
+    """As the log has them: thousands of customers, each with a bit of a credit of another size."""
+    million = 10**6
+    many = [Part(pack(1000, 100 * million), 12 * million + n, T, T + DAY) for n in range(5000)]
+    lines = Lines(earnings(many, T)[CELL])
+    for at in (T + 1, T + DAY // 3, T + DAY - 1, T + DAY):
+        exact = between(many, T, at)
+        assert abs(Fraction(lines.earned(at), 10**SCALE) - exact) < Fraction(1, 10**20)
+
+
 # --- against an oracle ------------------------------------------------------------------------------------------------
 
 shares = st.fractions(min_value=-1, max_value=1, max_denominator=4)

@@ -98,8 +98,8 @@ gauge margin_revenue_amount{basis,window,currency}
     an invoice; less credit notes, refunds, disputes and voids. Basis mrr (30d only): MRR x 12 x 30/365. @joined
 
 gauge margin_deferred_revenue_amount{account,currency}
-    Invoiced or paid and not yet earned: what is left of the finalised invoices' lines, without tax, and of payments that
-    count over time or on use, major units. @invoices
+    Invoiced or paid and not yet earned: what is left of the finalised invoices' lines, without tax, and of payments
+    that count over time or on use, major units. @invoices
 
 gauge margin_recognized_unlinked_transactions{account}
     Balance transactions in the windows' reach of which it is not known whether an invoice names them, because the key
