@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from exporter import yamldoc
 from exporter.budget import Budget
@@ -211,6 +211,8 @@ class MrrRules(Document):
 
 class Spread(Document):
     """How what is sold at once earns: by elapsed time over so many days, or as it is used. Neither: at once."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["over_days", "on_use"]}})
 
     over_days: int = Field(default=0, ge=0, le=3660)
     on_use: OnUse | None = None

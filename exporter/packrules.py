@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from exporter.usagelog import UsageSettings, quantity_mistake
-from exporter.yamldoc import DecimalText, Document, raise_mistakes
+from exporter.usagelog import REQUESTS, Quantity, UsageSettings
+from exporter.yamldoc import DecimalText, Document
 from exporter.yamlread import Place
-
-REQUESTS: Final = "requests"
-"""The unit of which every succeeded row is one."""
 
 
 class Pool(NamedTuple):
@@ -33,7 +30,7 @@ class Pool(NamedTuple):
 class OnUse(Document):
     """A pack of ``quantity`` units. ``provider``, ``model`` and ``product`` as the log writes them."""
 
-    unit: str
+    unit: Quantity
     quantity: Annotated[DecimalText, Field(gt=0, le=10**12, decimal_places=6)]
     expires_after_days: int | None = Field(default=None, ge=1, le=3660)
     provider: str | None = Field(default=None, min_length=1)
@@ -44,12 +41,6 @@ class OnUse(Document):
     def pool(self) -> Pool:
         """The usage that takes from it."""
         return Pool(self.unit, self.provider, self.model, self.product)
-
-    @model_validator(mode="after")
-    def _check(self) -> OnUse:
-        if self.unit != REQUESTS and (wrong := quantity_mistake(self.unit)):
-            raise_mistakes([(("unit",), wrong)])
-        return self
 
 
 def pack_mistakes(packs: Mapping[str, OnUse], logs: Sequence[UsageSettings]) -> list[tuple[Place, str]]:

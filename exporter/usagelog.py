@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from exporter.databaseurl import DatabaseAddress, DatabaseUrl
 from exporter.selecttext import SelectText
@@ -64,6 +64,20 @@ def quantity_mistake(name: str) -> str | None:
     if name in QUANTITIES or (name.startswith("x_") and name[2:].isidentifier() and name == name.lower()):
         return None
     return f'"{name}" is not a quantity{nearest(name, QUANTITIES)}; one of your own starts with x_'
+
+
+def _quantity(name: str) -> str:
+    if name != REQUESTS and (wrong := quantity_mistake(name)):
+        raise ValueError(wrong)
+    return name
+
+
+REQUESTS: Final = "requests"
+"""What every row is one of."""
+Quantity = Annotated[
+    str, AfterValidator(_quantity), WithJsonSchema({"anyOf": [{"enum": [REQUESTS, *QUANTITIES]}, OWN_QUANTITY]})
+]
+"""``requests``, or a quantity that a usage log may hold."""
 
 
 class Columns(Document):

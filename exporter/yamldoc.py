@@ -220,6 +220,8 @@ def _text(details: ErrorDetails, model: type[BaseModel], place: Place) -> str:
         words_for = {"greater_than_equal": "at least", "less_than_equal": "at most"}
         words_for |= {"greater_than": "more than", "less_than": "less than"}
         return f"must be {words_for[kind]} {bound}"
+    if kind == "decimal_max_places":
+        return f"must have at most {context['decimal_places']} decimals"
     return _SAID.get(kind, details["msg"])
 
 

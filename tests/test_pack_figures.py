@@ -19,7 +19,6 @@ from usage_world import NOW, Log, Row, World
 
 from exporter.config import Settings, load_settings
 from exporter.cost.pricebook import parse_pricebook
-from exporter.errors import ConfigError
 from exporter.margin.attribution import attribute
 from exporter.margin.earnings import recognized_by
 from exporter.margin.figures import deferred_of, figures
@@ -483,33 +482,7 @@ def test_what_has_not_changed_is_not_read_again(store: Store, tmp_path: Path) ->
     assert all(third.book.shards[key] is shard for key, shard in first.book.shards.items())
 
 
-# --- margin.yaml ------------------------------------------------------------------------------------------------------
-
-MISTAKES = {
-    "no unit": (PACKS.replace("credits", "creditz"), '"creditz" is not a quantity (did you mean "credits"?)'),
-    "no unit that a log maps": (PACKS.replace("credits", "minutes"), 'no usage log maps the quantity "minutes"'),
-    "both ways": (PACKS.replace("{on_use", "{over_days: 3, on_use"), "is given beside over_days"),
-    "nothing granted": (PACKS.replace("100", "0"), "must be more than 0"),
-    "too fine": (PACKS.replace("100", '"0.0000001"'), "6 decimal"),
-    "nobody's usage": (
-        "usage:\n  - columns: {id: id, time: at, provider: provider, user: who}\n"
-        f"    quantities: {{credits: credits}}\n{PACKS}",
-        'no usage log with "credits" names customers; map columns.customer, or give users',
-    ),
-    "usage that two would take": (
-        f"{CHARGES}  products: {{prod_1: {{on_use: {{unit: credits, quantity: 1, provider: kling}}}}}}\n",
-        "some usage would take from this pack and from that of charges",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_said(tmp_path: Path, name: str) -> None:
-    more, said = MISTAKES[name]
-    with pytest.raises(ConfigError) as caught:
-        settings(tmp_path, more)
-    assert said in str(caught.value)
-    assert "recognition" in str(caught.value)
+# --- margin.yaml: mistakes are files in data/bad/margin ---------------------------------------------------------------
 
 
 def test_pools_that_share_nothing_are_fine(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ margin/budget-of-half-a-month margin/budgets-out-of-order margin/clickhouses-own
 margin/duckdb-in-memory margin/duration-too-long margin/foreign-base-with-a-key-of-unknown-kind
 margin/foreign-base-with-a-live-key margin/key-from-nowhere margin/live-and-test margin/names-twice margin/no-rate
 margin/no-such-file margin/not-an-address margin/nothing-to-read margin/one-key-twice margin/oracle
+margin/pack-of-a-unit-that-no-log-has margin/pack-too-fine margin/pack-without-customers
+margin/packs-that-take-the-same-usage
 margin/password-in-a-parameter margin/password-in-the-file margin/plain-http margin/prismas-sqlite
 margin/publishable-key margin/quoted-key margin/rate-of-the-reporting-currency margin/rates-out-of-order
 margin/several-accounts-one-key margin/several-logs-one-address margin/sqlite-in-memory margin/state

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from exporter.cost.pricevalues import AttributeText, Dated, Positive, Quantity
+from exporter.cost.pricevalues import AttributeText, Dated, Positive
+from exporter.usagelog import Quantity
 from exporter.values import Currency
 from exporter.yamldoc import DecimalText, Document, raise_mistakes
 from exporter.yamlread import Place

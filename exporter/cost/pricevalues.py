@@ -11,7 +11,6 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from exporter.clock import BUCKET, iso
-from exporter.usagelog import OWN_QUANTITY, QUANTITIES, quantity_mistake
 from exporter.values import RESERVED, Day
 from exporter.yamldoc import DecimalText, Document, raise_mistakes
 from exporter.yamlread import Place
@@ -57,18 +56,6 @@ def _attribute(value: object) -> str:
 
 
 AttributeText = Annotated[str, BeforeValidator(_attribute), WithJsonSchema({"type": ["string", "integer", "boolean"]})]
-
-
-def _quantity(name: str) -> str:
-    if name != "requests" and (wrong := quantity_mistake(name)):
-        raise ValueError(wrong)
-    return name
-
-
-Quantity = Annotated[
-    str, AfterValidator(_quantity), WithJsonSchema({"anyOf": [{"enum": ["requests", *QUANTITIES]}, OWN_QUANTITY]})
-]
-"""``requests``, or a quantity that a usage log may hold."""
 
 
 def _id(name: str) -> str:

@@ -15,11 +15,12 @@ from exporter.margin.cells import MakeCell
 from exporter.margin.packs import NEVER, Pack
 from exporter.margin.recognition import Cut
 from exporter.money import QUANTITY_SCALE
-from exporter.packrules import REQUESTS, Pool
+from exporter.packrules import Pool
 from exporter.revenue.categories import CATEGORY_KIND, kind_of
 from exporter.store import recognition, usage
 from exporter.store.recognition import DayKey, Line, LineCut, Payment
 from exporter.store.usage import UsageKey, source_name
+from exporter.usagelog import REQUESTS
 
 DAY = 86_400
 REVENUE: Final = tuple(
