@@ -75,13 +75,27 @@ def has(row: Row, charge: Mapping[str, Any]) -> bool:
     return "tiers" in charge or any(fits(rate.get("when", {}), row) for rate in charge["rates"])
 
 
+def charged(row: Row, version: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """The charges that the row is billed; None where it lacks what one of them needs."""
+    found = []
+    for charge in version["charges"]:
+        needed = [charge["quantity"], *([charge["per"]] if "per" in charge else [])]
+        there = all(name == "requests" or row.quantities.get(name) is not None for name in needed)
+        if charge.get("optional") and not there:
+            continue
+        if not has(row, charge):
+            return None
+        found.append(charge)
+    return found or None
+
+
 def entry_of(provider: Book, row: Row) -> Mapping[str, Any] | None:
     matching: list[Mapping[str, Any]] = [
         entry for entry in provider["prices"]
         if matches(entry["match"]["model"], row.model) and fits(entry["match"].get("when", {}), row)
     ]  # fmt: skip
     for entry in matching:
-        if any(all(has(row, charge) for charge in version["charges"]) for version in entry["versions"]):
+        if any(charged(row, version) for version in entry["versions"]):
             return entry
     return matching[0] if matching else None
 
@@ -230,12 +244,12 @@ class Oracle:
             return None
         if entry is None:
             return "no_match"
-        if not any(all(has(row, charge) for charge in version["charges"]) for version in entry["versions"]):
+        if not any(charged(row, version) for version in entry["versions"]):
             return "missing_quantity"
         version = held(entry["versions"], row.time)
         if version is None:
             return "no_version"
-        return None if all(has(row, charge) for charge in version["charges"]) else "missing_quantity"
+        return None if charged(row, version) else "missing_quantity"
 
     def charges(self, row: Row) -> list[tuple[Mapping[str, Any], Mapping[str, Any], Fraction]]:
         """Entry, charge, billed fraction: nothing where the row has no price, or is not billed."""
@@ -246,7 +260,7 @@ class Oracle:
         assert entry is not None
         version = held(entry["versions"], row.time)
         assert version is not None
-        return [(entry, charge, fraction) for charge in version["charges"]]
+        return [(entry, charge, fraction) for charge in charged(row, version) or ()]
 
     def cost(self, start: int, end: int) -> Cost:
         """Of the rows in ``[start, end)``; everything before is run through as well."""

@@ -101,6 +101,29 @@ CASES: dict[str, Case] = {
     "kling: no resolution at all": Case(
         {"units": UNIT, "prices": [KLING]}, [row("kling-v3", duration_s="5")], {}, {"missing_quantity": 1}
     ),
+    "optional charges only where there is something to charge": Case(
+        {
+            "prices": [
+                entry(
+                    "m",
+                    charge("units", usd("1")),
+                    charge("images", usd("0.1"), optional=True),
+                    charge("duration_s", usd("0.01"), optional=True, round={"step": "10"}),
+                ),
+                entry("n", charge("images", usd("0.1"), optional=True)),
+            ]
+        },
+        [
+            row("m", units="1"),
+            row("m", units="1", images="2"),
+            row("m", units="1", images="2", duration_s="11"),
+            row("m", images="2"),
+            row("n", images="3"),
+            row("n", units="1"),
+        ],
+        {"m": "3.6", "n": "0.3"},  # 1 + 1.2 + 1.4, and 3 × 0.1
+        {"missing_quantity": 2},
+    ),
     "the unit's price moves on its own day, the rate card on another": Case(
         {
             "units": {"u": [*UNIT["u"], {"from": "2026-11-10", "price": "0.126", "currency": "usd"}]},

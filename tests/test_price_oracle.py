@@ -64,7 +64,9 @@ def charges(draw: st.DrawFn, name: str) -> dict[str, Any]:
     one_kind = len({(p.get("unit"), p.get("currency")) for p in found.get("rates", ())}) <= 1
     if kind != "month" and one_kind:
         found |= draw(some(min_amount=st.just("0.5"), max_amount=st.just("7")))
-    return found | draw(some(per=st.sampled_from([one for one in quantities if one != quantity])))
+    return found | draw(
+        some(optional=st.just(True), per=st.sampled_from([one for one in quantities if one != quantity]))
+    )
 
 
 @st.composite

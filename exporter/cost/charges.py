@@ -85,7 +85,7 @@ class Charge(Document):
 
     Of one request: the quantity is rounded, then raised to ``min`` and cut to ``max``, then priced; that amount is
     raised to ``min_amount`` and cut to ``max_amount`` (in the unit or currency of its rate), then multiplied by the
-    quantity ``per``.
+    quantity ``per``. An ``optional`` charge is left out of requests that lack its quantity.
     """
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["rates"]}, {"required": ["tiers"]}]})
@@ -100,6 +100,7 @@ class Charge(Document):
     min_amount: DecimalText | None = None
     max_amount: DecimalText | None = None
     per: Quantity | None = None
+    optional: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Charge:

@@ -273,17 +273,21 @@ def parse_written(text: str, name: str = "pricing.yaml") -> Written:
 
 
 def parts_for(version: Version, key: UsageKey) -> tuple[Part, ...] | None:
-    """Each charge of ``version`` with its rate; None when a quantity or attribute that it needs is not there."""
+    """Each charge of ``version`` with its rate; None when a quantity or attribute that it needs is not there.
+
+    An optional charge whose quantity is not there is left out; at least one charge remains.
+    """
     attributes = {name: plain(value) for name, value in key.attributes}
     parts = []
     for charge in version.charges:
+        lacking = any(name != REQUESTS and name not in key.measures for name in asked(charge))
+        if lacking and charge.optional:
+            continue
         rate = next((rate for rate in charge.rates if _holds(rate.when, attributes)), None)
-        if rate is None and charge.tiers is None:
-            return None
-        if any(name != REQUESTS and name not in key.measures for name in asked(charge)):
+        if lacking or (rate is None and charge.tiers is None):
             return None
         parts.append(Part(charge, rate))
-    return tuple(parts)
+    return tuple(parts) or None
 
 
 def asked(charge: Charge) -> tuple[str, ...]:

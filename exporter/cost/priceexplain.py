@@ -128,7 +128,8 @@ class _Telling:
 
     def _lacks(self, rule: PricedEntry) -> str:
         version = rule.version_at(self.row.at) or rule.versions[-1]
-        missing = [name for charge in version.charges for name in asked(charge) if name not in self.key.measures]
+        needed = [charge for charge in version.charges if not charge.optional] or version.charges
+        missing = [name for charge in needed for name in asked(charge) if name not in self.key.measures]
         missing = [name for name in dict.fromkeys(missing) if name != REQUESTS]
         if missing:
             return f"the row has no {' and no '.join(missing)}"

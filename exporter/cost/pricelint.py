@@ -148,7 +148,8 @@ Needs = tuple[frozenset[str], Sequence[Sequence[Mapping[str, str]]]]
 def _needs(entry: Entry) -> list[Needs]:
     found: list[Needs] = []
     for version in entry.versions:
-        quantities = frozenset(name for charge in version.charges for name in asked(charge)) - {"requests"}
+        needed = [charge for charge in version.charges if not charge.optional] or version.charges
+        quantities = frozenset(name for charge in needed for name in asked(charge)) - {"requests"}
         choices = [[rate.when for rate in charge.rates] for charge in version.charges if charge.tiers is None]
         found.append((quantities, [choice for choice in choices if all(choice)]))
     return found
