@@ -83,7 +83,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(unpriced, "--top", "so many of them, the most requests first", "20", type=int)
     _format(unpriced, (*TABLES, "yaml"))
     _files(unpriced)
-    for one in (lint, explain, diff, unpriced):
+    import_ = add_parser(
+        below,
+        "import",
+        "a draft of pricing.yaml from a public catalogue, to be reviewed",
+        "litellm: the file model_prices_and_context_window.json of https://github.com/BerriAI/litellm, from a path or\n"
+        "an https address. Prices are exact; what has no counterpart is listed in the draft.",
+    )
+    import_.add_argument("catalogue", choices=("litellm",), help="the catalogue")
+    import_.add_argument("place", metavar="FILE_OR_URL", help="where it is")
+    flag(import_, "--provider", "providers by LiteLLM's names, separated by commas; without any, they are listed", "")
+    flag(import_, "--model", "only models whose name begins so", "")
+    flag(import_, "--from", "the day from which the prices hold, such as 2026-11-01; by default today", "")
+    flag(import_, "--output", "write to this new file; by default the draft is printed", "")
+    for one in (lint, explain, diff, unpriced, import_):
         log_flags(one)
 
 
@@ -112,7 +125,9 @@ def _since(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: Chosen) -> int:
     """Run the one that was asked for."""
-    return {"lint": _lint, "explain": _explain, "diff": _diff, "unpriced": _unpriced}[str(chosen["pricing"])](chosen)
+    return {"lint": _lint, "explain": _explain, "diff": _diff, "unpriced": _unpriced, "import": _import}[
+        str(chosen["pricing"])
+    ](chosen)
 
 
 def _lint(chosen: Chosen) -> int:
@@ -152,3 +167,10 @@ def _unpriced(chosen: Chosen) -> int:
     files = path(chosen["config.file"]), Path(str(chosen["pricing.file"]))
     top = int(str(chosen["top"]))
     return unpriced(*files, os.environ, str(chosen["since"]), top, str(chosen["format"]))
+
+
+def _import(chosen: Chosen) -> int:
+    from exporter.serve.pricingimport import import_litellm
+
+    place, providers, prefix, start = (str(chosen[name]) for name in ("place", "provider", "model", "from"))
+    return import_litellm(place, providers, prefix, start, path(chosen["output"]))

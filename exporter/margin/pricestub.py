@@ -5,12 +5,9 @@ A price that is not filled in is a mistake to the parser, never 0.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-
-import yaml
 
 from exporter.cost.pricebook import in_force
 from exporter.cost.pricefile import PriceFile
@@ -18,6 +15,7 @@ from exporter.cost.pricevalues import plain
 from exporter.margin.unpriced import Missing
 from exporter.values import RESERVED
 from exporter.yamldoc import nearest
+from exporter.yamltext import quoted, slug
 
 FILL_IN = "FILL_IN"
 
@@ -54,9 +52,8 @@ def stub(file: PriceFile, missing: Sequence[Missing], today: date) -> Iterator[s
             continue
         name = known.get(plain(provider))
         if name is None:
-            name = known[plain(provider)] = _slug(
-                provider.casefold(), 40, r"[^a-z0-9_-]+", {*file.providers, *sections}
-            )
+            name = slug(provider.casefold(), 40, r"[^a-z0-9_-]+", {*file.providers, *sections, *RESERVED})
+            known[plain(provider)] = name
             section = sections[name] = _Section()
             near = nearest(provider, file.providers)
             if near:
@@ -104,7 +101,7 @@ def _lines(name: str, section: _Section) -> Iterator[str]:
 
 
 def _entry(one: Missing, section: _Section, said: str) -> list[str]:
-    id_ = _slug(one.named.model, 64, r"[^A-Za-z0-9._-]+", section.ids)
+    id_ = slug(one.named.model, 64, r"[^A-Za-z0-9._-]+", section.ids | RESERVED)
     section.ids.add(id_)
     lines = [f"      # {said}"]
     if one.named.reason == "missing_quantity":
@@ -132,24 +129,9 @@ def _entry(one: Missing, section: _Section, said: str) -> list[str]:
     return lines
 
 
-def _slug(text: str, length: int, unfit: str, taken: Collection[str]) -> str:
-    """A name made of ``text``, that nothing else has."""
-    name = re.sub(unfit, "-", text.strip()).strip("-._")[: length - 4].rstrip("-._") or "unnamed"
-    found, n = name, 1
-    while found in taken or found in RESERVED:
-        n += 1
-        found = f"{name}-{n}"
-    return found
-
-
 def _requests(one: Missing) -> str:
     return f"{one.requests:,} request{'s' * (one.requests != 1)} from {_day(one.first)} to {_day(one.last - 1)}"
 
 
 def _day(epoch: int) -> date:
     return datetime.fromtimestamp(epoch, UTC).date()
-
-
-def quoted(text: str) -> str:
-    """``text`` as a value in YAML, on one line."""
-    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=1_000_000)).strip()
