@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from exporter import __version__
-from exporter.commands import check, demo, explain, pricing, reconcile, serve
+from exporter.commands import check, demo, explain, forecast, pricing, reconcile, serve
 from exporter.commands.flags import ENVIRONMENT, Chosen, Help, add_parser
 from exporter.errors import MarginError
 from exporter.serve import logging as logs
@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "explain": explain,
     "pricing": pricing,
+    "forecast": forecast,
     "reconcile": reconcile,
 }
 

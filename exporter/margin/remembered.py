@@ -100,6 +100,7 @@ class Remembered:
         self._active: dict[tuple[int, int], tuple[tuple[Revision, ...], int]] = {}
         self._seen: dict[tuple[int, int], tuple[Seen, int]] = {}
         self.health = Kept()
+        self.periods = Kept()
         self._mrr: tuple[Mapping[str, int], tuple[Sequence[MrrTotal], Mapping[tuple[str, str], int]]] | None = None
         self.recognized = RecognizedMemory()
         self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from exporter.metrics import cost_text, group_text, health_text, job_text, ledger_text
+from exporter.metrics import cost_text, forecast_text, group_text, health_text, job_text, ledger_text
 
 Type = Literal["gauge", "counter", "info", "histogram"]
 
@@ -305,6 +305,7 @@ METRICS, SECTIONS = _parse(
     ledger_text.TEXT
     + _TEXT
     + health_text.TEXT
+    + forecast_text.TEXT
     + cost_text.TEXT
     + job_text.TEXT
     + _TEXT_ON

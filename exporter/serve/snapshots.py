@@ -18,12 +18,14 @@ from exporter.margin.figures import Figures, Mrr, figures, mrr_of
 from exporter.margin.health import Health, health_of
 from exporter.margin.healthread import health_windows, read_spans
 from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
+from exporter.margin.monthend import MonthEnd, month_end_of, read_renewals
 from exporter.margin.remembered import Remembered
 from exporter.margin.standing import Standing, read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
 from exporter.metrics.checks import check_samples, webhook_samples
 from exporter.metrics.exposition import Snapshot, render
+from exporter.metrics.forecast_samples import month_end_samples
 from exporter.metrics.group_samples import group_samples, payment_samples
 from exporter.metrics.health_samples import health_samples, movement_samples
 from exporter.metrics.histogram_samples import histogram_samples, job_samples, job_window_samples
@@ -58,6 +60,7 @@ class View:
     groups: Mapping[str, Sequence[Attributed]]
     """By dimension (customer, product), one of each window; none where no labels have been chosen."""
     health: Health | None
+    month_end: MonthEnd
 
 
 def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None = None) -> View:
@@ -72,6 +75,7 @@ def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None =
         standing = read_standing(connection, settings, at, memory)
         as_of = usable(standing.status, sources, at)
         ledger = read_ledger(connection, sources, as_of, spans, settings.zone, memory, settings, loaded.pricing)
+        renewals = read_renewals(connection, ledger, settings, at, memory.periods)
         moved = read_spans(connection, standing.baselines, accounts, moving, at, memory.health)
     computed = [figures(ledger, loaded.pricing, settings, at, window) for window in spans]
     groups = {
@@ -80,7 +84,9 @@ def read_view(store: Store, loaded: Loaded, at: int, memory: Remembered | None =
     }
     mrr = mrr_of(ledger, settings, at)
     health = None if mrr is None else health_of(moved, standing.subscriber_flows, mrr, settings, at)
-    return View(at, computed, mrr, ledger, standing, groups, health)
+    (month,) = (found for found in computed if found.window.name == "mtd")
+    ends = month_end_of(ledger, loaded.pricing, settings, at, month, renewals)
+    return View(at, computed, mrr, ledger, standing, groups, health, ends)
 
 
 def samples_of(view: View, loaded: Loaded) -> list[Sample]:
@@ -94,6 +100,7 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
         samples += mrr_samples(view.mrr, currency)
         if view.health is not None:
             samples += health_samples(view.health, currency, largest_products(view.mrr.by_product))
+    samples += month_end_samples(view.month_end, currency)
     samples += recognized_samples(view.ledger, view.at)
     for dimension, by_window in view.groups.items():
         for window, attributed in zip(view.windows, by_window, strict=True):
