@@ -294,7 +294,7 @@ def line(name: str, ends: int, **more: object) -> dict[str, object]:
     return {
         "account": "main", "invoice_id": "in_" + name, "id": "il_" + name, "kind": "line", "customer_id": "cus_1",
         "product": "prod_1", "currency": "usd", "amount": 1000, "period_start": ends - 30 * DAY, "period_end": ends,
-        "known_at": ends - 30 * DAY, "item_id": "si_1", "inclusive_tax": None, "counts": True, **more,
+        "known_at": ends - 30 * DAY, "item_id": "si_1", "inclusive_tax": None, "counts": True, "quantity": 1, **more,
     }  # fmt: skip
 
 
