@@ -34,7 +34,10 @@ class Demo:
         self.log = folder / "demo.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "exporter", "demo", f"--web.listen-address={self.address}"],
+                [
+                    *(sys.executable, "-m", "exporter", "demo", f"--web.listen-address={self.address}"),
+                    *("--fault=price-old", "--fault=reload-failed"),  # which change no figure
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
@@ -132,6 +135,11 @@ def test_an_alert_reaches_the_receiver(stack: Stack) -> None:
     assert "MarginSourceStale" not in stack.alerts()
 
 
+@pytest.mark.parametrize("alert", ["MarginPriceOld", "MarginConfigReloadFailed"])
+def test_the_faults_on_the_command_line_reach_the_receiver(stack: Stack, alert: str) -> None:
+    eventually(lambda: stack.notified("finance" if alert == "MarginPriceOld" else "ops", "FIRING", alert), alert, 90)
+
+
 def test_business_goes_on(demo: Demo) -> None:
     """Panels move: charges and usage keep coming."""
 
@@ -164,6 +172,6 @@ def test_ctrl_c_ends_it_at_once_and_without_a_word_of_complaint(demo: Demo) -> N
     assert demo.process.wait(timeout=5) == 0
     said = demo.log.read_text()
     assert "Traceback" not in said
-    assert "level=error" not in said
+    assert [line for line in said.splitlines() if "level=error" in line and "reporting_curency" not in line] == []
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert f"--web.listen-address={demo.address}" not in left

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from exporter.commands.flags import Chosen, flag, log_flags, path, web_flags, web_options
+from exporter.commands.flags import Chosen, flag, log_flags, path, variable_of, web_flags, web_options
 
 SUMMARY = "run everything on a simulated business"
 DETAILS = """\
@@ -18,17 +19,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--directory", "keep the demo's files here instead of a temporary directory", "")
     flag(parser, "--usage.database-url", "usage log in this database instead, which must be the demo's own", "")
     flag(parser, "--state.database-url", "state in this database instead, which must be the demo's own", "")
+    variable = os.environ.get(variable_of("--fault"), "")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        metavar="NAME",
+        help="let something go wrong, so that its alert fires; may be repeated; `list` shows all of them "
+        f"[{variable or 'none'}]",
+    )
     web_flags(parser)
     log_flags(parser)
 
 
 def run(chosen: Chosen) -> int:
     """Run until a signal."""
+    from exporter.demo.troubles import told
     from exporter.rundemo import DemoOptions, run_demo
     from exporter.serve.run import leave
 
-    databases = (str(chosen[name]) or None for name in ("usage.database_url", "state.database_url"))
-    options = DemoOptions(int(str(chosen["seed"])), path(chosen["directory"]), *databases)
+    variable = os.environ.get(variable_of("--fault"), "")
+    given = chosen["fault"]
+    faults = [str(name) for name in given] if isinstance(given, list) else [one for one in variable.split(",") if one]
+    if "list" in faults:
+        print(told(), end="")  # noqa: T201
+        return 0
+    usage_url, state_url = (str(chosen[name]) or None for name in ("usage.database_url", "state.database_url"))
+    options = DemoOptions(int(str(chosen["seed"])), path(chosen["directory"]), usage_url, state_url, faults)
     status = run_demo(options, web_options(chosen))
     leave(status)
     return status

@@ -130,6 +130,14 @@ class Books:
         self.history.charges.append(charge)
         return charge
 
+    def give_back(self, charge: Charge, tail: str, at: int) -> Charge:
+        """A refund of a whole payment; returns the payment as it stands then."""
+        return self._refund(charge, tail, at, 0.5)
+
+    def contest(self, charge: Charge, tail: str, at: int) -> Charge:
+        """A dispute about a payment, open at first; returns the payment as it stands then."""
+        return self._dispute(charge, tail, at, 0.5)
+
     def _refund(self, charge: Charge, tail: str, at: int, share: float) -> Charge:
         """Whole in seven of ten cases; one in twenty-five fails five days later and comes back."""
         if at > self.history.now:

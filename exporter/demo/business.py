@@ -10,16 +10,20 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from exporter.demo import usage_log
+from exporter.demo.facts import History, Usage
 from exporter.demo.live import Live, running_live
-from exporter.demo.scenario import history_and_spans
+from exporter.demo.past import Past
+from exporter.demo.purse import Span
+from exporter.demo.scenario import history, history_and_spans
 from exporter.demo.server import running
+from exporter.demo.troubles import Trouble, chosen
 from exporter.demo.usage import usage_rows
 from exporter.demo.webhooks import Endpoint
 from exporter.demo.world import DEMO_KEY, World
@@ -41,6 +45,10 @@ class Business:
     pipe: Connection
     """Held open: the process ends by itself when this end is gone, however that came about."""
 
+    def go_wrong(self) -> None:
+        """The exporter has read everything: what is to go wrong from then on does."""
+        self.pipe.send(None)
+
     def send_webhooks(self, url: str) -> None:
         """From now on post each event of the account to ``url``, signed with the demo's secret."""
         self.pipe.send(url)
@@ -51,14 +59,16 @@ class Business:
         self.process.join(timeout=2)
 
 
-def start_business(seed: int, usage_url: str, step: Callable[[str], None]) -> Business:
-    """Start it, telling ``step`` what is being done; returns when it can be read.
+def start_business(seed: int, usage_url: str, step: Callable[[str], None], faults: Sequence[str] = ()) -> Business:
+    """Start it, telling ``step`` what is being done; returns when it can be read. ``faults``: names of ``TROUBLES``.
 
     Raises MarginError when the process dies before.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, seed, usage_url), name="simulated-business", daemon=True)
+    process = context.Process(
+        target=_run, args=(theirs, seed, usage_url, tuple(faults)), name="simulated-business", daemon=True
+    )
     try:
         _start_deaf(process)
         theirs.close()
@@ -92,25 +102,59 @@ def _start_deaf(process: BaseProcess) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _run(parent: Connection, seed: int, usage_url: str) -> None:
-    now = int(time.time())
-    history, spans = history_and_spans(seed, now)
+def tell(seed: int, now: int, troubles: Sequence[Trouble], **size: int) -> tuple[History, list[Span]]:
+    """The history, which may have ended on the account some time ago, and the spans in which the product is used."""
+    told, spans = history_and_spans(seed, now, **size)
+    asleep = max((trouble.asleep for trouble in troubles), default=0)
+    if asleep:
+        told = history(seed, now - asleep, **size)
+        told.now = now
+    return told, spans
+
+
+def spoil(told: History, rows: list[Usage], troubles: Sequence[Trouble]) -> None:
+    """Whatever went wrong before the business can be read."""
+    past = Past(told, rows)
+    for trouble in troubles:
+        if trouble.past is not None:
+            trouble.past(past)
+    if troubles:
+        past.in_order()
+
+
+def _run(parent: Connection, seed: int, usage_url: str, faults: Sequence[str]) -> None:
+    now, troubles = int(time.time()), chosen(faults)
+    told, spans = tell(seed, now, troubles)
     parent.send("told")
     engine = usage_log.connect(usage_url)
     usage_log.create(engine)
     rows = usage_rows(seed, now, spans)
+    spoil(told, rows, troubles)
     usage_log.fill(engine, rows)
     pending = usage_log.open_rows(rows)
     del rows, spans
     parent.send("written")
-    world = World(history)
-    live = Live(world, engine, history, pending)
+    world = World(told)
+    live = Live(world, engine, told, pending)
+    for trouble in troubles:
+        if trouble.begin is not None:
+            trouble.begin(live)
     with running(world) as address, running_live(live, time.time):
         parent.send((address, now))
         try:
             while True:  # the pipe breaks when the parent is gone, however it went
-                endpoint = Endpoint(world, parent.recv())
-                endpoint.start()
-                world.listeners.append(endpoint.announce)
+                _heed(parent.recv(), live, troubles)
         except EOFError:
             os._exit(0)
+
+
+def _heed(said: str | None, live: Live, troubles: Sequence[Trouble]) -> None:
+    """``said``: where to post events; None: everything has been read."""
+    if said is not None:
+        endpoint = Endpoint(live.world, said)
+        endpoint.start()
+        live.world.listeners.append(endpoint.announce)
+        return
+    for trouble in troubles:
+        if trouble.later is not None:
+            live.tell(trouble.later)

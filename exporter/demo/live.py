@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from random import Random
 
 from sqlalchemy import Engine
@@ -46,11 +47,15 @@ class Live:
         self.engine, self.pace = engine, pace
         self.usage_factor = 1.0
         """Calls come so much more often: a cost spike."""
+        self.paused: set[str] = set()
+        """Kinds of ``EVERY`` that do not happen, and ``renew``."""
         self.now = history.now
+        self.world = world
         self.money = LiveMoney(world, history)
         self.rows: dict[str, Usage] = {}
         """Calls made or ended since the history, as they stand now."""
         self._maker = RowMaker(history.seed, history.now, first_serial=FIRST_SERIAL)
+        self._told: SimpleQueue[Callable[[Live], None]] = SimpleQueue()
         self._fresh: list[Usage] = []
         self._done: list[Usage] = []
         self._streams = {
@@ -77,12 +82,17 @@ class Live:
 
     def step(self, now: float) -> None:
         """Everything due up to ``now`` (seconds since the epoch) happens, in the order of time."""
+        while not self._told.empty():
+            self._told.get()(self)
         while self._due[0][0] <= now:
             due, what, id = heapq.heappop(self._due)
             at = self.now = max(self.now, int(due))
             if what == "settle":
                 done = self.rows[id] = usage_log.settled(self.rows[id])
                 self._done.append(done)
+            elif what in self.paused:
+                if what in EVERY:
+                    self._again(what, due)
             elif what == "renew":
                 end = self.money.renew(at, id)
                 if end is not None:
@@ -94,6 +104,10 @@ class Live:
         if self.engine is not None:
             usage_log.write(self.engine, self._fresh, self._done)
         self._fresh, self._done = [], []
+
+    def tell(self, action: Callable[[Live], None]) -> None:
+        """Let something happen at the beginning of the next step, in its thread."""
+        self._told.put(action)
 
     def _again(self, kind: str, after: float) -> None:
         factor = self.usage_factor if kind == "usage" else 1.0

@@ -158,6 +158,17 @@ class LiveMoney:
             self._bill(rng, at, renewed, rows, "Subscription update", "subscription_cycle")
         return end
 
+    def leave(self, at: int, worth: int) -> None:
+        """Customers end their subscriptions now, until so many cents a month are gone, and a tenth of all."""
+        left, goal = 0, len(self.paying) // 10
+        for gone, id in enumerate(list(self.paying)):
+            subscription = self.subscriptions[id]
+            if gone >= goal and left >= worth:
+                return
+            if subscription.currency == "usd":
+                self._end(at, subscription)
+                left += sum(PRICES[item.price.removeprefix("price_")].monthly for item in subscription.items)
+
     def _end(self, at: int, subscription: Subscription) -> None:
         self._set(at, subscription, kind="deleted", status="canceled", ended_at=at)
         del self.subscriptions[subscription.id]

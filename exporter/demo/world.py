@@ -210,6 +210,11 @@ class World:
             at = int(self.clock.now()) if at is None else at
             return [self.charge(amount + n, at=at)[1] for n in range(count)]
 
+    def hide(self, currency: str, net: int) -> None:
+        """The balance holds so much (minor units) that no transaction tells of: a fault of the books."""
+        with self.lock:
+            self._net[currency] += net
+
     # -- what can be read ------------------------------------------------------------------------------------
 
     def transactions(self) -> Iterable[Transaction]:

@@ -269,6 +269,8 @@ class Exporter:
 
     def stop(self) -> None:
         """Stop polling and give the lease back. A read under way is left: what it has not committed is read again."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._wakes.put(None)
         for job in self._jobs:
