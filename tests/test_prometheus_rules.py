@@ -40,7 +40,9 @@ WITHOUT_NUMBERS = {
 }
 OF_ONE_INSTANCE = {"MarginConfigReloadFailed", "job_instance:margin_clock_ahead:seconds"}
 """Rules about a process and not about the business."""
-DASHBOARDS = {json.loads(path.read_text())["uid"] for path in (ROOT / "grafana" / "dashboards").glob("*.json")}
+BOARDS = [json.loads(path.read_text()) for path in (ROOT / "grafana" / "dashboards").glob("*.json")]
+DASHBOARDS = {f"/d/{board['uid']}": {v["name"] for v in board["templating"]["list"]} for board in BOARDS}
+"""Variables by path."""
 alerts = pytest.mark.parametrize("alert", ALERTS, ids=[rule["alert"] for rule in ALERTS])
 
 
@@ -125,7 +127,8 @@ def test_alerts_are_complete(alert: dict[str, Any]) -> None:
     assert {"summary", "description", "runbook_url", "dashboard_url"} <= notes.keys()
     assert len(re.sub(r"{{.*?}}", "x", notes["summary"])) <= 110, "must be read at a glance"
     assert notes["summary"].endswith(".")
-    assert notes["dashboard_url"].split("?")[0] in {f"/d/{uid}" for uid in DASHBOARDS}
+    path, _, variables = notes["dashboard_url"].partition("?")
+    assert set(re.findall(r"var-(\w+)=", variables)) <= DASHBOARDS[path]
     assert "$value" in notes["description"] or alert["alert"] in WITHOUT_NUMBERS, "say how much"
 
 
