@@ -14,6 +14,7 @@ from dataclasses import replace as with_
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, literal_column, select
+from sqlalchemy.sql.elements import quoted_name
 
 from exporter.clock import BUCKET
 from exporter.cost.days import DAY, Cuts, start_of_day_number
@@ -23,6 +24,9 @@ from exporter.cost.timecolumn import TimeColumn
 from exporter.cost.usagetable import UsageTable
 from exporter.errors import SourceError
 from exporter.store.usage import UsageKey
+
+EPOCH = "margin_epoch"
+"""A row's time in seconds, where a subquery has worked it out."""
 
 K = TypeVar("K")
 Total = tuple[int, tuple[int, ...]]
@@ -153,19 +157,17 @@ class Rollup:
 
     def buckets(self, connection: Connection, start: int, end: int) -> Buckets:
         """15-minute totals."""
-        epoch = self.time.epoch(start, end)
-        columns = [self._engine.div(f"({epoch})", BUCKET), *self._dimensions, self._states()]
+        rows, time = self._timed(start, end)
+        columns = [self._engine.div(f"({time.epoch(start, end)})", BUCKET), *self._dimensions, self._states()]
         group = len(columns)
-        if (lost := self.time.lost(start, end)) is not None:
+        if (lost := time.lost(start, end)) is not None:
             columns.append(lost)
         width = len(columns)
-        rows = self._grouped(
-            connection, columns, [self.time.newest(start, end)], self.time.reading(start, end), sums=True
-        )
+        found = self._grouped(connection, rows, columns, [time.newest(start, end)], time.reading(start, end))
         totals: dict[tuple[int, int], Total] = {}
         last: dict[str, int] = {}
         unreadable: dict[str, int] = {}
-        for row in rows:
+        for row in found:
             if row[0] is None:
                 unreadable[row[group]] = unreadable.get(row[group], 0) + row[width + 1]
                 continue
@@ -180,13 +182,14 @@ class Rollup:
     def customers(self, connection: Connection, start: int, end: int) -> dict[tuple[int, str, int], Total]:
         """Totals by (segment, customer, key number). The log must have a customer column."""
         assert self.table.customer is not None
-        epoch = self.time.epoch(start, end)
+        rows, time = self._timed(start, end)
+        epoch = time.epoch(start, end)
         day, index = self._day(epoch, start, end), self.cuts.index_sql(epoch, start, end)
         columns = [day, index, self.table.customer, *self._dimensions, self._states()]
         totals: dict[tuple[int, str, int], Total] = {}
         width = len(columns)
         days: dict[int, int] = {}
-        for row in self._grouped(connection, columns, [], self.time.between(start, end), sums=True):
+        for row in self._grouped(connection, rows, columns, [], time.between(start, end)):
             number, summed = self.groups.find(self.table, tuple(row[3:width]), self.each)
             if (day_start := days.get(row[0])) is None:
                 day_start = days[row[0]] = start_of_day_number(row[0], self.cuts.zone)
@@ -201,10 +204,10 @@ class Rollup:
         status = dict(self.table.dimensions).get("status")
         if self.table.user is None or (status is not None and not statuses):
             return set()
-        epoch = self.time.epoch(start, end)
-        conditions = [self.time.between(start, end), f"{self.table.user} IS NOT NULL"]
-        columns = [self._day(epoch, start, end), self.table.user]
-        statement = self._select(columns, [], conditions)
+        rows, time = self._timed(start, end)
+        conditions = [time.between(start, end), f"{self.table.user} IS NOT NULL"]
+        columns = [self._day(time.epoch(start, end), start, end), self.table.user]
+        statement = self._select(columns, [], conditions, rows)
         if status is not None:
             statement = statement.where(_sql(self._engine.as_text(status)).in_(sorted(statuses)))
         starts: dict[int, int] = {}
@@ -225,10 +228,11 @@ class Rollup:
         ``of``, or those named. The log must have a job column."""
         assert self.table.job is not None
         job = _sql(self.table.job)
-        epoch = self.time.epoch(start, end)
+        rows, time = self._timed(start, end)
+        epoch = time.epoch(start, end)
         day, index = self._day(epoch, start, end), self.cuts.index_sql(epoch, start, end)
         columns = [self.table.job, epoch, day, index, *self._dimensions, self._states()]
-        statement = self._select(columns, ["count(*)", *self._sums()], [self.time.between(start, end), self.has_job])
+        statement = self._select(columns, ["count(*)", *self._sums()], [time.between(start, end), self.has_job], rows)
         if isinstance(of, tuple):
             there = select(job).select_from(self.table.relation).where(_sql(f"({self.time.between(*of)})"))
             statement = statement.where(job.in_(there.where(_sql(self.has_job)).correlate(None)))
@@ -298,6 +302,23 @@ class Rollup:
         statement = select(_sql("count(*)")).select_from(self.table.relation).where(_sql(condition))
         return int(connection.execute(statement).scalar_one())
 
+    def _timed(self, start: int, end: int) -> tuple[Any, TimeColumn]:
+        """What to group, and its time.
+
+        SQLite would read the text of a time anew wherever it is asked for, five times a row. A subquery with a LIMIT
+        is not merged into its query (https://www.sqlite.org/optoverview.html#subquery_flattening): that reads it once.
+        """
+        table, time = self.table, self.time
+        if time.engine != "sqlite" or time.form != "iso":
+            return table.relation, time
+        rows = (
+            select(_sql(f"{table.alias}.*"), _sql(f"({time.epoch(start, end)}) AS {EPOCH}"))
+            .select_from(table.relation)
+            .where(_sql(f"({time.near(start, end)})"))
+        )
+        once = rows.suffix_with("LIMIT -1").alias(quoted_name(table.alias, quote=False))
+        return once, with_(time, known=f"{table.alias}.{EPOCH}")
+
     def _day(self, epoch: str, start: int, end: int) -> str:
         return self.cuts.day_sql(epoch, start, end, self._engine.div)
 
@@ -325,12 +346,12 @@ class Rollup:
         return [measure.total() for measure in self.table.measures]
 
     def _grouped(
-        self, connection: Connection, columns: Sequence[str], more: Sequence[str], condition: str, *, sums: bool
+        self, connection: Connection, rows: Any, columns: Sequence[str], more: Sequence[str], condition: str
     ) -> Iterable[Any]:
-        """Rows of (columns…, more…, count, sums…)."""
-        totals = self._sums() if sums else []
+        """Groups of ``rows``: (columns…, more…, count, sums…)."""
+        totals = [*more, "count(*)", *self._sums()]
         try:
-            yield from connection.execute(self._select(columns, [*more, "count(*)", *totals], [condition]))
+            yield from connection.execute(self._select(columns, totals, [condition], rows))
         except Exception as error:
             if "integer overflow" in str(error):  # SQLite's SUM, which never wraps around
                 names = ", ".join(f'"{measure.column}"' for measure in self.table.measures)
@@ -339,8 +360,12 @@ class Rollup:
                 ) from None
             raise
 
-    def _select(self, columns: Sequence[str], totals: Sequence[str], conditions: Sequence[str]) -> Select[Any]:
-        statement = select(*map(_sql, (*columns, *totals))).select_from(self.table.relation)
+    def _select(
+        self, columns: Sequence[str], totals: Sequence[str], conditions: Sequence[str], rows: Any = None
+    ) -> Select[Any]:
+        """Groups of ``rows``, by default of the table's."""
+        rows = self.table.relation if rows is None else rows
+        statement = select(*map(_sql, (*columns, *totals))).select_from(rows)
         for condition in conditions:
             statement = statement.where(_sql(f"({condition})"))
         return statement.group_by(*(_sql(str(i + 1)) for i in range(len(columns))))

@@ -56,6 +56,8 @@ class TimeColumn:
     engine: EngineName
     integer: bool = False
     nullable: bool = True
+    known: str | None = None
+    """A column that holds ``epoch`` already."""
 
     @property
     def ordered(self) -> bool:
@@ -69,6 +71,8 @@ class TimeColumn:
 
     def epoch(self, start: int, end: int) -> str:
         """Whole seconds since the epoch; NULL where the row's time cannot be read."""
+        if self.known is not None:
+            return self.known
         if self.form == "timestamptz":
             return self.dialect.seconds(self)
         if self.form == "timestamp":
@@ -83,12 +87,16 @@ class TimeColumn:
 
     def between(self, start: int, end: int) -> str:
         """Condition: ``start ≤ time < end``, in a form that an index on the column answers."""
-        low, high = self._bounds(start, end)
-        rough = f"{self.sql} >= {low} AND {self.sql} < {high}"
+        near = self.near(start, end)
         if self._exact(start, end):
-            return rough
+            return near
         epoch = self.epoch(start, end)
-        return f"{rough} AND {epoch} >= {start} AND {epoch} < {end}"
+        return f"{near} AND {epoch} >= {start} AND {epoch} < {end}"
+
+    def near(self, start: int, end: int) -> str:
+        """Condition on the bare column that each row of ``between`` and of ``reading`` meets, and some others do."""
+        low, high = self._bounds(start, end)
+        return f"{self.sql} >= {low} AND {self.sql} < {high}"
 
     def reading(self, start: int, end: int) -> str:
         """As ``between``, with each row that sorts there and cannot be read: its ``epoch`` is NULL.
@@ -97,11 +105,10 @@ class TimeColumn:
         """
         if self.form != "iso":
             return self.between(start, end)
-        low, high = self._bounds(start, end)
         epoch = self.epoch(start, end)
         lost = f"{epoch} IS NULL AND {self.sql} >= {_text(start)} AND {self.sql} < {_text(end)}"
         inside = f"{epoch} >= {start} AND {epoch} < {end}"
-        return f"{self.sql} >= {low} AND {self.sql} < {high} AND (({inside}) OR ({lost}))"
+        return f"{self.near(start, end)} AND (({inside}) OR ({lost}))"
 
     def lost(self, start: int, end: int) -> str | None:
         """The day that a text begins with whose time cannot be read, NULL for others; None where all can be read."""

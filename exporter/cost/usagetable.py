@@ -40,6 +40,8 @@ class UsageTable:
     """
 
     relation: Any
+    alias: str
+    """Its quoted name in each column's."""
     time: TimeColumn | None
     updated: TimeColumn | None
     dimensions: tuple[tuple[str, str], ...]
@@ -171,6 +173,7 @@ class _Description:
         indexed = self.indexed(columns.time, time)
         return UsageTable(
             relation=self.relation,
+            alias=self.quoted(self.alias),
             time=time,
             updated=updated,
             dimensions=tuple(dimensions),
