@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("exporter.cost")
 
-SLICE_SECONDS, SLICE_GROUPS, SLICE_DAYS = 1.0, 30_000, 92
+SLICE_SECONDS, SLICE_GROUPS, SLICE_DAYS = 2.0, 30_000, 92
 """Slices grow until they take so long, hold so many groups, or so many days."""
 
 READERS = 2

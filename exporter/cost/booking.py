@@ -114,11 +114,13 @@ def count(connection: Connection, source: str, old: Totals, new: Totals, was: Ru
 
     ``was`` and ``rules`` say which statuses are final in ``old`` and ``new``: the same, unless that has just changed.
     """
-    changed = {at for at in {*old, *new} if old.get(at) != new.get(at) or was.final(at[1]) != rules.final(at[1])}
-    if not changed:
+    if not old and not new:
         return
     if not old and not _load_marks(connection, source, min(at[0] for at in new), max(at[0] for at in new)):
         _count_first(connection, new, rules)
+        return
+    changed = {at for at in {*old, *new} if old.get(at) != new.get(at) or was.final(at[1]) != rules.final(at[1])}
+    if not changed:
         return
     stored = _load_marks(connection, source, min(at[0] for at in changed), max(at[0] for at in changed))
     families = {(at[0], *_family(rules.keys[at[1]])) for at in changed}

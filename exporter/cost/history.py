@@ -103,7 +103,7 @@ class History:
         replace(connection, schema.usage_bucket, self.name, old, new)
         count(connection, self.name, old, new, rules, rules)
         changed = {at for at in {*old, *new} if old.get(at) != new.get(at)}
-        days = {cuts.day(at[0]) for at in changed}
+        days = {cuts.day(bucket) for bucket in {at[0] for at in changed}}
         if days:
             kept = {at: total for at, total in stored.items() if at not in old}
             self._resegment(connection, {**kept, **new}, days, cuts, rules, whole=reading.customers is None)
@@ -148,7 +148,8 @@ class History:
         for start, end in spans(days, cuts):
             old.update(load(connection, schema.usage_segment, self.name, start, end))
         old = {at: total for at, total in old.items() if cuts.day(at[0]) in days}
-        new = segments(((at, total) for at, total in buckets.items() if cuts.day(at[0]) in days), cuts, days)
+        inside = {bucket for bucket in {at[0] for at in buckets} if cuts.day(bucket) in days}
+        new = segments(((at, total) for at, total in buckets.items() if at[0] in inside), cuts, days)
         replace(connection, schema.usage_segment, self.name, old, new)
         book_usage(connection, self.name, old, new, rules)
         if whole:

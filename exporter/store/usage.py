@@ -56,6 +56,14 @@ class UsageKey:
     bad: tuple[str, ...] = ()
     each: tuple[tuple[str, int, int], ...] = ()
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Kept: pricing looks each key up a dozen times, and to hash eleven fields takes as long as the rest of it."""
+        return hash((self.source, self.provider, self.model, self.operation, self.status, self.attributes, self.each))
+
     @cached_property
     def base(self) -> UsageKey:
         """The key without ``each``: all that a linear price depends on."""

@@ -54,8 +54,8 @@ def load(connection: Connection, table: Table, source: str, start: int, end: int
 
 def replace(
     connection: Connection, table: Table, source: str, old: Mapping[Any, Total], new: Mapping[Any, Total]
-) -> int:
-    """Make the stored totals ``new`` where they are ``old``; only groups that differ are written. Returns how many."""
+) -> None:
+    """Make the stored totals ``new`` where they are ``old``; only groups that differ are written."""
     gone = [group for group, total in old.items() if new.get(group) != total]
     fresh = [(group, total) for group, total in new.items() if old.get(group) != total]
     if gone:
@@ -63,16 +63,23 @@ def replace(
         run_many(connection, delete_sql(table, columns), [(source, *group) for group in gone])
     insert_rows(connection, table, (row for group, total in fresh for row in _facets(source, group, total)))
     if table in (schema.usage_bucket, schema.usage_segment, schema.usage_day):
-        touch(connection, source, (group[0] for group in (*gone, *(group for group, _ in fresh))))
-    return len({*gone, *(group for group, _ in fresh)})
+        touch(connection, source, {group[0] for group in (*gone, *(group for group, _ in fresh))})
 
 
 def _facets(source: str, group: Group, total: Total) -> Iterable[tuple[Any, ...]]:
     requests, measures = total
-    for facet in range(max(1, -(-len(measures) // MEASURES_PER_ROW))):
+    if len(measures) <= MEASURES_PER_ROW:
+        return ((source, *group, 0, requests, *measures, *_EMPTY[len(measures) :]),)
+    return _wide(source, group, requests, measures)
+
+
+_EMPTY = (None,) * MEASURES_PER_ROW
+
+
+def _wide(source: str, group: Group, requests: int, measures: tuple[int, ...]) -> Iterable[tuple[Any, ...]]:
+    for facet in range(-(-len(measures) // MEASURES_PER_ROW)):
         part = measures[facet * MEASURES_PER_ROW : (facet + 1) * MEASURES_PER_ROW]
-        empty = (None,) * (MEASURES_PER_ROW - len(part))
-        yield (source, *group, facet, 0 if facet else requests, *part, *empty)
+        yield (source, *group, facet, 0 if facet else requests, *part, *_EMPTY[len(part) :])
 
 
 def load_users(connection: Connection, source: str, start: int, end: int) -> set[tuple[int, int]]:
@@ -108,17 +115,20 @@ def touch(connection: Connection, source: str, starts: Iterable[int]) -> None:
 def add_counters(connection: Connection, deltas: Mapping[Counter, int]) -> None:
     """Move counters. Their values are texts: sums outgrow 64 bits."""
     table = schema.usage_counter
-    for (metric, provider, model, label), delta in sorted(deltas.items()):
-        same = (
-            table.c.metric == metric, table.c.provider == provider, table.c.model == model, table.c.label == label
-        )  # fmt: skip
-        value = connection.execute(select(table.c.value).where(*same)).scalar_one_or_none()
-        if value is None:
-            connection.execute(
-                table.insert().values(metric=metric, provider=provider, model=model, label=label, value=str(delta))
-            )
-        elif delta:
-            connection.execute(table.update().where(*same).values(value=str(int(value) + delta)))
+    stored: dict[Counter, int] = {}
+    providers = sorted({provider for _, provider, _, _ in deltas})
+    for i in range(0, len(providers), 500):
+        rows = connection.execute(select(table).where(table.c.provider.in_(providers[i : i + 500])))
+        stored.update(((row.metric, row.provider, row.model, row.label), int(row.value)) for row in rows)
+    moved = [
+        (*key, str(stored.get(key, 0) + delta)) for key, delta in sorted(deltas.items()) if delta or key not in stored
+    ]
+    run_many(
+        connection,
+        "INSERT INTO usage_counter (metric, provider, model, label, value) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (metric, provider, model, label) DO UPDATE SET value = excluded.value",
+        moved,
+    )
 
 
 def insert_rows(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
