@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from exporter import __version__
-from exporter.commands import check, demo, explain, forecast, pricing, reconcile, serve
+from exporter.commands import backfill, check, demo, explain, forecast, pricing, reconcile, serve
 from exporter.commands.flags import ENVIRONMENT, Chosen, Help, add_parser
 from exporter.errors import MarginError
 from exporter.serve import logging as logs
@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Command] = {
     "pricing": pricing,
     "forecast": forecast,
     "reconcile": reconcile,
+    "backfill": backfill,
 }
 
 DESCRIPTION = """\

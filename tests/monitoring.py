@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 
 from exporter.metrics.catalogue import WINDOWS, labels_of
 
@@ -35,6 +37,12 @@ def run(*command: str | Path, timeout: float = 60) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
+
+
+def openmetrics_samples(text: str) -> list[Any]:
+    """Each sample of an OpenMetrics text, as prometheus_client reads it."""
+    parse: Callable[[str], Iterable[Metric]] = openmetrics.text_string_to_metric_families  # the client does not type it
+    return [sample for family in parse(text) for sample in family.samples]
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = 30) -> T:

@@ -25,7 +25,7 @@ from exporter.margin.figures import deferred_of, figures
 from exporter.margin.groups import CashShares, Grouped
 from exporter.margin.ledger import Ledger, Sources, read_ledger
 from exporter.margin.packs import Pack
-from exporter.margin.recognition import Cell
+from exporter.margin.recognition import Book, Cell
 from exporter.margin.remembered import Remembered
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import Window
@@ -479,6 +479,8 @@ def test_what_has_not_changed_is_not_read_again(store: Store, tmp_path: Path) ->
     keep(store, sell(2, day=19)._replace(lines=()))  # an invoice of another kind, on another day
     third = read(store, conf, memory=memory).recognized
     assert third is not None
+    assert isinstance(third.book, Book)
+    assert isinstance(first.book, Book)
     assert all(third.book.shards[key] is shard for key, shard in first.book.shards.items())
 
 

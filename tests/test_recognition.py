@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fx import Fx, FxRate
-from exporter.margin.earnings import amount_of, by_account, earnings, held_currencies
+from exporter.margin.earnings import amount_of, by_account, earnings
 from exporter.margin.recognition import EDGES, SCALE, Book, Cell, Cut, Lines, Piece, Shard, earned, pieces
 
 DAY = 86_400
@@ -202,4 +202,4 @@ def test_money_is_converted_at_the_day_of_the_cell() -> None:
     assert lacking.total == 0
     assert lacking.missing_fx == {"eur"}
     assert amount_of(1, "usd") == Decimal("1E-26")
-    assert held_currencies(Book({"a": Shard({cell("jpy"): []})})) == {("main", "jpy")}
+    assert Book({"a": Shard({cell("jpy"): []})}).held == {("main", "jpy")}

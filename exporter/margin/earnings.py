@@ -15,7 +15,7 @@ from exporter.config import Settings
 from exporter.cost.pricing import EXACT
 from exporter.fx import Fx
 from exporter.margin.ledger import Ledger
-from exporter.margin.recognition import SCALE, Book, Cell
+from exporter.margin.recognition import SCALE, Cell
 from exporter.money import exponent
 
 PLACES = Decimal("1e-12")
@@ -86,8 +86,3 @@ def by_account(cells: Mapping[Cell, int], kind: str) -> dict[tuple[str, str], De
             held = (cell.account, cell.currency)
             sums[held] = sums.get(held, 0) + amount
     return {held: tidy(amount_of(sums[held], held[1])) for held in sorted(sums)}
-
-
-def held_currencies(book: Book) -> set[tuple[str, str]]:
-    """(account, currency) of everything in the book: where nothing is left to earn, that is known to be 0."""
-    return {(cell.account, cell.currency) for shard in book.shards.values() for cell in shard.cells}

@@ -16,11 +16,11 @@ from exporter.clock import day_of
 from exporter.config import Settings
 from exporter.cost.pricefile import EvidenceKind
 from exporter.margin.cash import Cash, CashKey
-from exporter.margin.earnings import Earnings, by_account, held_currencies, recognized_by
+from exporter.margin.earnings import Earnings, by_account, recognized_by
 from exporter.margin.jobs import JobFigures, job_figures
 from exporter.margin.ledger import Ledger, cut, ledger_source
 from exporter.margin.plans import Plans, plans_of
-from exporter.margin.usage import Cost, Pricing, cost_of
+from exporter.margin.usage import Cost, Pricing
 from exporter.margin.windows import Window
 from exporter.money import major, round_half_up
 
@@ -213,9 +213,7 @@ def _collected_tax(ledger: Ledger, window: Window) -> dict[tuple[str, str], Deci
     if ledger.recognized is None:
         return {}
     book = ledger.recognized.book
-    return dict.fromkeys(sorted(held_currencies(book)), Decimal(0)) | by_account(
-        book.between(window.start, window.end), "tax"
-    )
+    return dict.fromkeys(sorted(book.held), Decimal(0)) | by_account(book.between(window.start, window.end), "tax")
 
 
 def deferred_of(ledger: Ledger, at: int) -> dict[tuple[str, str], Decimal]:
@@ -223,7 +221,7 @@ def deferred_of(ledger: Ledger, at: int) -> dict[tuple[str, str], Decimal]:
     if ledger.recognized is None or not ledger.recognized.known:
         return {}
     book = ledger.recognized.book
-    return dict.fromkeys(sorted(held_currencies(book)), Decimal(0)) | by_account(book.deferred(at), "revenue")
+    return dict.fromkeys(sorted(book.held), Decimal(0)) | by_account(book.deferred(at), "revenue")
 
 
 def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
@@ -319,8 +317,7 @@ def _by_account(days: Mapping[CashKey, Cash], ledger: Ledger) -> dict[tuple[str,
 
 
 def _cost(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Cost:
-    parts = ledger.usage_in(window.start, end, settings.zone)
-    return cost_of(parts, ledger.keys, pricing, settings.fx, settings.zone, ledger.settled)
+    return ledger.cost_in(window.start, end, pricing, settings)
 
 
 def _plans(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Plans:

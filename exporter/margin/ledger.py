@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 from exporter.clock import BUCKET, bucket_of, day_starts
 from exporter.config import Settings
 from exporter.cost.settlement import Settled
-from exporter.margin.cash import Cashbook
+from exporter.margin.cash import Cash, CashKey
 from exporter.margin.groups import Grouped
 from exporter.margin.jobsread import Jobs
 from exporter.margin.parts import Part
 from exporter.margin.recognized import Recognized
 from exporter.margin.remembered import Remembered
-from exporter.margin.usage import NOTHING, Pricing
+from exporter.margin.usage import NOTHING, Cost, Pricing, cost_of
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
 from exporter.store.sources import SourceStatus
@@ -98,6 +98,12 @@ class Sources:
         return (*self.ledger, *self.subscriptions, *self.invoices, *self.payments, *self.usage)
 
 
+class CashSums(Protocol):
+    """The cash ledger: ``Cashbook``, or the running sums of ``PastCash``."""
+
+    def fold(self, start: int, end: int, zone: ZoneInfo, /) -> Mapping[CashKey, Cash]: ...
+
+
 @dataclass(frozen=True)
 class Ledger:
     """One reading of the state, enough for the windows it was read for.
@@ -113,7 +119,7 @@ class Ledger:
 
     sources: Sources
     as_of: Mapping[str, float]
-    cash: Cashbook
+    cash: CashSums
     currencies: frozenset[tuple[str, str]]
     mrr: Sequence[MrrTotal]
     keys: Mapping[int, UsageKey]
@@ -137,6 +143,11 @@ class Ledger:
         yield from _between(self.segments, *parts.days)
         for low, high in parts.edges:
             yield from _between(self.buckets, low, high)
+
+    def cost_in(self, start: int, end: int, pricing: Pricing, settings: Settings) -> Cost:
+        """What the usage of ``[start, end)`` cost."""
+        parts = self.usage_in(start, end, settings.zone)
+        return cost_of(parts, self.keys, pricing, settings.fx, settings.zone, self.settled)
 
 
 def _between(parts: Sequence[Part], low: int, high: int) -> Sequence[Part]:

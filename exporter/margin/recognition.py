@@ -26,7 +26,7 @@ from array import array
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 SCALE = 24
@@ -190,6 +190,14 @@ class Lines:
                     total += divided(numerator, denominator, at - start, end - start)
         return total
 
+    def pieces(self) -> Iterator[Piece]:
+        """What they are made of."""
+        for run in self._runs:
+            for amount, start in zip(run.amounts, run.starts, strict=True):
+                yield Piece(amount, start, start + run.length)
+        for numerator, denominator, start, end, since in self._singles:
+            yield Piece(Fraction(numerator, denominator), start, end, since)
+
     def booked(self, at: int) -> int:
         """The whole of what the pieces are worth with the cuts before ``at``, earned or not, likewise scaled."""
         return self._booked if at > self._settled else self._sum_booked(at)
@@ -219,6 +227,11 @@ class Shard:
         """What each cell has earned before ``at``, in 10**-SCALE minor units."""
         for cell, lines in self._cells.items():
             yield cell, lines.earned(at)
+
+    def pieces(self) -> Iterator[tuple[Cell, Iterator[Piece]]]:
+        """What each cell is made of."""
+        for cell, lines in self._cells.items():
+            yield cell, lines.pieces()
 
     def booked(self, at: int) -> Iterator[tuple[Cell, int]]:
         """What each cell is worth, earned or not, as known at ``at``."""
@@ -253,6 +266,11 @@ class Book:
                         sums[cell] = sums.get(cell, 0) + sign * amount
             edges[at] = sums
         return Book(shards, edges)
+
+    @cached_property
+    def held(self) -> frozenset[tuple[str, str]]:
+        """(account, currency) of everything in the book: where nothing is left to earn, that is known to be 0."""
+        return frozenset((cell.account, cell.currency) for shard in self.shards.values() for cell in shard.cells)
 
     def earned(self, at: int) -> Mapping[Cell, int]:
         """What each cell has earned before ``at``, in 10**-SCALE minor units; cells with 0 may be missing."""

@@ -7,9 +7,9 @@ earn as they are used come from ``packbook``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
@@ -30,6 +30,15 @@ BACK: Final = tuple(category for category in REVENUE if kind_of(category) in ("r
 """Those that take money back, or return what was taken."""
 
 
+class Earned(Protocol):
+    """What is earned, in 10**-SCALE minor units by cell: a ``Book``, or the lines of ``PastEarned``."""
+
+    @property
+    def held(self) -> Collection[tuple[str, str]]: ...
+    def between(self, start: int, end: int, /) -> Mapping[Cell, int]: ...
+    def deferred(self, at: int, /) -> Mapping[Cell, int]: ...
+
+
 @dataclass(frozen=True)
 class Recognized:
     """Recognised revenue as one reading of the state has it. ``unlinked``: balance transactions by account of which
@@ -37,7 +46,7 @@ class Recognized:
     either there is no figure. ``unexplained``: invoices by account whose lines do not add up to their total.
     ``packs``: what is to be said of packs that earn on use, where there are any."""
 
-    book: Book
+    book: Earned
     unlinked: Mapping[str, int]
     unexplained: Mapping[str, int]
     unread: frozenset[str] = frozenset()
@@ -77,7 +86,7 @@ class RecognizedMemory:
         if self._made_of != made_of:
             self._made_of, self._book, self._signatures = made_of, Book({}), {}
         accounts = sorted(known)
-        reader = _Reader(connection, known, start, settings, frozenset(customers))
+        reader = PieceReader(connection, known, start, settings, frozenset(customers))
         wanted = reader.signatures(accounts)
         fresh = [key for key, signature in wanted.items() if self._signatures.get(key) != signature]
         shards: dict[Hashable, Shard] = dict(self._book.shards)
@@ -136,8 +145,8 @@ def _runs(keys: Sequence[DayKey]) -> list[list[DayKey]]:
     return found
 
 
-class _Reader:
-    """Reads shards in the caller's transaction."""
+class PieceReader:
+    """Reads what is earned, in the caller's transaction: by shards, or piece by piece."""
 
     def __init__(
         self,
@@ -165,11 +174,18 @@ class _Reader:
     def shards(self, run: Sequence[DayKey]) -> dict[Hashable, Shard]:
         """The shards of days that follow each other, of one kind."""
         members: dict[DayKey, dict[Cell, list[Piece]]] = {key: {} for key in run}
-        (account, kind, low), high = run[0], run[-1].day + DAY
-        made = self._lines if kind == "lines" else self._charges
-        for at, cell, found in made(account, low, high):
-            members[DayKey(account, kind, at // DAY * DAY)].setdefault(cell, []).extend(found)
+        for at, cell, found in self._of(run):
+            members[run[0]._replace(day=at // DAY * DAY)].setdefault(cell, []).extend(found)
         return {key: Shard(cells) for key, cells in members.items()}
+
+    def pieces(self, accounts: Sequence[str]) -> Iterator[tuple[int, Cell, Iterable[Piece]]]:
+        """All that counts: since when it is known, its cell, its pieces."""
+        for run in _runs(list(self.signatures(accounts))):
+            yield from self._of(run)
+
+    def _of(self, run: Sequence[DayKey]) -> Iterable[tuple[int, Cell, Iterable[Piece]]]:
+        (account, kind, low), high = run[0], run[-1].day + DAY
+        return self._lines(account, low, high) if kind == "lines" else self._charges(account, low, high)
 
     def _lines(self, account: str, low: int, high: int) -> Iterable[tuple[int, Cell, Iterable[Piece]]]:
         cuts = cuts_by_line(recognition.cuts(self._connection, account, low, high), self._rules)

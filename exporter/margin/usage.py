@@ -166,12 +166,18 @@ def cost_of(
     with localcontext(EXACT):
         for part in parts:
             cost.add(pricing.cost(part, keys, fx, zone, settled or NOTHING))
+    return without_unconverted(cost)
+
+
+def without_unconverted(cost: Cost) -> Cost:
+    """``cost`` without the models that have no exchange rate somewhere in the window: whole, never in part."""
     for label in cost.without_rate:
         for amounts in (cost.by_model, cost.off_list, cost.estimated):
             amounts.pop(label, None)
-    cost.evidence = {of: amount for of, amount in cost.evidence.items() if of[0] not in cost.without_rate}
-    incomplete = {provider for provider, _ in cost.without_rate}
-    cost.wasted = {of: amount for of, amount in cost.wasted.items() if of[0] not in incomplete}
+    if cost.without_rate:
+        cost.evidence = {of: amount for of, amount in cost.evidence.items() if of[0] not in cost.without_rate}
+        incomplete = {provider for provider, _ in cost.without_rate}
+        cost.wasted = {of: amount for of, amount in cost.wasted.items() if of[0] not in incomplete}
     return cost
 
 

@@ -57,6 +57,11 @@ gauge margin_mrr_reporting_amount{currency}
 gauge margin_arr_amount{currency}
     Annual run rate: margin_mrr_reporting_amount x 12, major units per year. @subscriptions
 
+gauge margin_mrr_reconstructed_amount{currency}
+    Monthly recurring revenue of the past as invoices tell it, without tax and after discounts, in the reporting
+    currency, major units per month. Never on /metrics: margin-exporter backfill writes it for the time before the first
+    poll (docs/history.md). @invoices
+
 gauge margin_mrr_tax_inclusive_amount{account,currency}
     The part of margin_mrr_amount whose price includes tax at a rate that the subscription does not tell, major units
     per month: MRR is too high by that tax. Absent when there is none. @subscriptions

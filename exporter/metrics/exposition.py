@@ -153,14 +153,10 @@ def family_of(ordered: Sequence[Sample]) -> Family:
         raise ValueError(f"metric {name} is not in the catalogue")
     if metric.type == "histogram":
         return _histogram(metric, ordered)
-    family: GaugeMetricFamily | CounterMetricFamily
-    if metric.type == "counter":
-        family = CounterMetricFamily(name, metric.help, labels=metric.labels)
-    else:
-        family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
+    family = empty_family(metric)
     last: tuple[str, ...] | None = None
     for _, labels, value in ordered:
-        _check(metric, labels, value)
+        check(metric, labels, value)
         if labels == last:
             raise ValueError(f"series {name}{labels} is given twice")
         last = labels
@@ -173,7 +169,7 @@ def _histogram(metric: Metric, ordered: Sequence[Sample]) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     series: dict[tuple[str, ...], dict[str, float]] = {}
     for _, (*labels, part), value in ordered:
-        _check(metric, tuple(labels), value)
+        check(metric, tuple(labels), value)
         parts = series.setdefault(tuple(labels), {})
         if part in parts:
             raise ValueError(f"series {metric.name}{(*labels, part)} is given twice")
@@ -187,7 +183,15 @@ def _histogram(metric: Metric, ordered: Sequence[Sample]) -> Family:
     return family
 
 
-def _check(metric: Metric, labels: tuple[str, ...], value: float) -> None:
+def empty_family(metric: Metric) -> GaugeMetricFamily | CounterMetricFamily:
+    """The metric as prometheus_client's family, without samples."""
+    if metric.type == "counter":
+        return CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    return GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+
+
+def check(metric: Metric, labels: tuple[str, ...], value: float) -> None:
+    """Raises ``ValueError`` for a sample that only a bug can make."""
     if len(labels) != len(metric.labels):
         raise ValueError(f"metric {metric.name} has labels {metric.labels}, not {len(labels)} values")
     if not math.isfinite(value):

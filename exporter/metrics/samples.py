@@ -76,8 +76,7 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
 
 def recognized_samples(ledger: Ledger, at: int) -> Iterator[Sample]:
     """Series of recognised revenue without a window."""
-    for held, amount in deferred_of(ledger, at).items():
-        yield _decimal("margin_deferred_revenue_amount", held, amount)
+    yield from deferred_samples(ledger, at)
     if ledger.recognized is not None:
         for account, rows in ledger.recognized.unlinked.items():
             yield Sample("margin_recognized_unlinked_transactions", (account,), float(rows))
@@ -88,6 +87,12 @@ def recognized_samples(ledger: Ledger, at: int) -> Iterator[Sample]:
             yield Sample("margin_recognized_usage_without_pack_quantity", (unit, reason), worth)
         for account, packs in ledger.recognized.packs.ownerless.items():
             yield Sample("margin_recognized_packs_without_customer", (account,), float(packs))
+
+
+def deferred_samples(ledger: Ledger, at: int) -> Iterator[Sample]:
+    """Series of what is invoiced and not earned yet."""
+    for held, amount in deferred_of(ledger, at).items():
+        yield _decimal("margin_deferred_revenue_amount", held, amount)
 
 
 def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
@@ -109,6 +114,12 @@ def mrr_samples(mrr: Mrr, currency: str) -> Iterator[Sample]:
     if mrr.reporting is not None:
         yield _decimal("margin_mrr_reporting_amount", (currency,), mrr.reporting)
         yield _decimal("margin_arr_amount", (currency,), mrr.reporting * 12)
+
+
+def reconstructed_samples(mrr: Decimal | None, currency: str) -> Iterator[Sample]:
+    """The run rate of the past, as far as invoices tell it."""
+    if mrr is not None:
+        yield _decimal("margin_mrr_reconstructed_amount", (currency,), mrr)
 
 
 def largest_products(by_product: Mapping[tuple[str, str, str], int]) -> frozenset[str]:

@@ -54,12 +54,12 @@ def explain_mrr(
     return 0
 
 
-def moment_of(text: str) -> int:
+def moment_of(text: str, flag: str = "--at") -> int:
     """``2026-07-01`` or ``2026-07-01T12:00:00Z`` (UTC unless it says otherwise) → seconds. Raises ConfigError."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f'--at: "{text}" is not a time such as 2026-07-01 or 2026-07-01T12:00:00Z') from None
+        raise ConfigError(f'{flag}: "{text}" is not a time such as 2026-07-01 or 2026-07-01T12:00:00Z') from None
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 

@@ -322,6 +322,12 @@ def oldest_unexpanded(connection: Connection, account: str) -> int | None:
     return None if found is None else int(found)
 
 
+def first_bucket(connection: Connection, account: str) -> int | None:
+    """Start of the first bucket that has a row of the account."""
+    table = schema.ledger_total
+    return connection.execute(select(func.min(table.c.bucket)).where(table.c.account == account)).scalar_one_or_none()
+
+
 def oldest_transaction(connection: Connection, account: str) -> str | None:
     """Id of the account's oldest row: the witness that a key still belongs to it."""
     table = schema.balance_transaction

@@ -35,6 +35,7 @@ def reading(url: str) -> Iterator[Connection]:
         with engine.connect() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA query_only=ON")
+                connection.exec_driver_sql("BEGIN")  # else each statement would see a state of its own
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             _check(connection, shown)

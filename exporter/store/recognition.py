@@ -5,7 +5,7 @@ Read by UTC days, each of which has a revision in the state (``recognition_day``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -208,10 +208,39 @@ def unlinked(connection: Connection, account: str, start: int, categories: Seque
 def unexplained(connection: Connection, account: str, since: int) -> int:
     """Invoices finalised since then whose lines do not add up to their total: their revenue is not understood."""
     table = schema_invoices.invoice
-    query = select(func.count()).where(
-        table.c.account == account,
-        table.c.finalized_at >= since,
-        or_(table.c.unexplained < 0, table.c.unexplained > 0),
-        table.c.status != "void",
-    )
+    query = select(func.count()).where(*_unexplained(account), table.c.finalized_at >= since)
     return int(connection.execute(query).scalar_one())
+
+
+def unexplained_at(connection: Connection, account: str) -> list[int]:
+    """When each of these invoices was finalised, in order of time."""
+    finalized_at = schema_invoices.invoice.c.finalized_at
+    query = select(finalized_at).where(*_unexplained(account)).order_by(finalized_at)
+    return list(connection.execute(query).scalars())
+
+
+def _unexplained(account: str) -> tuple[ColumnElement[bool], ...]:
+    table = schema_invoices.invoice
+    gap = or_(table.c.unexplained < 0, table.c.unexplained > 0)
+    return table.c.account == account, gap, table.c.status != "void"
+
+
+def item_lines(connection: Connection, account: str) -> Iterator[tuple[str, str, int, int, int, int]]:
+    """(subscription item, currency, amount, start, end, known since) of the lines that charge subscriptions, by item;
+    without those of void invoices."""
+    line, invoice = schema_invoices.invoice_line, schema_invoices.invoice
+    columns = (line.c.item_id, line.c.currency, line.c.amount, line.c.period_start, line.c.period_end, line.c.known_at)
+    query = (
+        select(*columns)
+        .join(invoice, (invoice.c.account == line.c.account) & (invoice.c.id == line.c.invoice_id))
+        .where(
+            line.c.account == account,
+            line.c.kind == "line",
+            line.c.counts.is_(True),
+            line.c.item_id.is_not(None),
+            invoice.c.status != "void",
+        )
+        .order_by(line.c.item_id)
+    )
+    for row in connection.execute(query):
+        yield tuple(row)

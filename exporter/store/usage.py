@@ -210,6 +210,12 @@ def bucket_totals(
     return [total for total in found if keys is None or total.key_id in keys]
 
 
+def first_bucket(connection: Connection, source: str) -> int | None:
+    """Start of the first bucket that has usage of the log ``source``."""
+    table = schema.usage_bucket
+    return connection.execute(select(func.min(table.c.bucket)).where(table.c.source == source)).scalar_one_or_none()
+
+
 def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
     """Totals of the segments (business days, split where a price changes) that begin in ``start ≤ t < end``."""
     table = schema.usage_segment

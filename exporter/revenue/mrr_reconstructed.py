@@ -1,0 +1,82 @@
+"""What MRR was before anybody looked, from the invoices: a line says what was charged for which period. Pure.
+
+A subscription tells what it is worth now, not what it was worth then; the lines of its invoices do, nearly. A line that
+charges a subscription's item in advance is worth, while its period lasts, its amount ÷ the months of the period. A line
+of a change of plan charges, or gives back, a part of a period: it is worth what the whole period would have cost. So
+this MRR rises and falls when invoices do: it is without tax and after all discounts, ends with the last paid period and
+not when a cancellation is asked for, and knows no subscription that was never invoiced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from itertools import groupby
+from typing import NamedTuple
+
+from exporter.config import MrrRules
+
+DAY = 86_400
+
+
+class BilledLine(NamedTuple):
+    """A line of an invoice that was finalised at ``known_at``, for ``start ≤ t < end``. ``item``: the subscription's
+    item; ``amount`` in minor units, negative where it gives back."""
+
+    item: str
+    currency: str
+    amount: int
+    start: int
+    end: int
+    known_at: int
+
+
+class Worth(NamedTuple):
+    """``monthly`` minor units of ``currency`` a month while ``start ≤ t < end``."""
+
+    currency: str
+    monthly: Fraction
+    start: int
+    end: int
+
+
+def worths(lines: Iterable[BilledLine], rules: MrrRules) -> list[Worth]:
+    """What each line was worth. A line for a period that was over is metered usage and worth nothing."""
+    found: list[Worth] = []
+    charged = sorted(line for line in lines if line.start < line.end and line.known_at < line.end)
+    for _, of_item in groupby(charged, key=lambda line: line.item):
+        own = list(of_item)
+        whole = _whole(own)
+        for line in own:
+            began = whole[line.end]
+            part = Fraction(line.end - line.start, line.end - began)
+            monthly = line.amount / part / months(began, line.end, rules)
+            found.append(Worth(line.currency, monthly, line.start, line.end))
+    return found
+
+
+def _whole(lines: Sequence[BilledLine]) -> Mapping[int, int]:
+    """When the periods of one item began, by their ends: the longest line that ends then is the whole period."""
+    began: dict[int, int] = {}
+    for line in lines:
+        began[line.end] = min(line.start, began.get(line.end, line.start))
+    return began
+
+
+def months(start: int, end: int, rules: MrrRules) -> Fraction:
+    """Months of a period: whole ones of the calendar, else weeks or days by the factors of ``margin.yaml``."""
+    first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
+    count = last.year * 12 + last.month - first.year * 12 - first.month
+    if count > 0 and first.time() == last.time() and (first.day == last.day or _clamped(first, last)):
+        return Fraction(count)
+    if (end - start) % (7 * DAY) == 0:
+        return (end - start) // (7 * DAY) / rules.week_factor
+    return Fraction(end - start, DAY) / rules.day_factor
+
+
+def _clamped(first: datetime, last: datetime) -> bool:
+    """Whether one of them is the last day of a month too short for the other's day: a month from the 31st."""
+    return any(
+        (one + timedelta(days=1)).day == 1 and one.day < other.day for one, other in ((first, last), (last, first))
+    )

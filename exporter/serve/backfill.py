@@ -1,0 +1,183 @@
+"""``margin-exporter backfill``: the figures of the past as a file that Prometheus can take in. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+from tqdm import tqdm
+
+from exporter.clock import Clock, SystemClock, iso
+from exporter.errors import ConfigError, StateError
+from exporter.margin.figures import figures
+from exporter.margin.ledger import Sources
+from exporter.margin.past import Past, beginnings
+from exporter.margin.pastmrr import PastMrr
+from exporter.metrics.catalogue import Sample
+from exporter.metrics.history import Form, Grid, lines, target_labels
+from exporter.metrics.samples import budget_samples, deferred_samples, fx_samples, reconstructed_samples, window_samples
+from exporter.revenue.mrr_reconstructed import BilledLine, worths
+from exporter.serve.configuration import Loaded, load
+from exporter.serve.explain import moment_of
+from exporter.store.reading import reading
+from exporter.store.recognition import item_lines
+from exporter.store.sources import SourceStatus, statuses
+
+HOUR = 3600
+APART = 4 * HOUR
+"""From the newest sample of the history to now. Prometheus keeps the last hours in its head and writes blocks of two
+hours; at its next start it forgets live samples that are older than the end of a block."""
+LEAST_APART = 3 * HOUR
+LABELS = ("job=margin-exporter", "instance=exporter:10110")
+"""What the scrape of prometheus/prometheus.yml adds to each series."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command's flags as they were given; empty for the default."""
+
+    output: str
+    first: str = ""
+    last: str = ""
+    labels: Sequence[str] = ()
+    form: Form = "openmetrics"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is in the file."""
+
+    path: Path
+    first: int
+    last: int
+    series: int
+    samples: int
+
+
+def backfill(
+    config_file: Path | None,
+    pricing_file: Path,
+    environment: Mapping[str, str],
+    wanted: Wanted,
+    clock: Clock | None = None,
+) -> Written:
+    """Write the history. Raises MarginError; then there is no file."""
+    clock = clock or SystemClock()
+    try:
+        target = target_labels([*LABELS, *wanted.labels])
+    except ValueError as error:
+        raise ConfigError(f"--label: {error}") from None
+    loaded = load(config_file, pricing_file, environment)
+    with reading(loaded.settings.state_database_url.reveal()) as connection:
+        known = _known(connection, loaded)
+        end = _end(wanted.last, known.values(), clock.now())
+        grids = _grids(connection, loaded, wanted, end, {name: found.data_at or 0.0 for name, found in known.items()})
+    path = Path(wanted.output)
+    _write(path, lines(grids, target, wanted.form))
+    filled = [grid for grid in grids if len(grid)]
+    return Written(
+        path,
+        min(grid.times[0] for grid in filled),
+        max(grid.times[-1] for grid in filled),
+        sum(len(grid.columns) for grid in grids),
+        sum(map(len, grids)),
+    )
+
+
+# --- what, and from when to when --------------------------------------------------------------------------------------
+
+
+def _known(connection: Connection, loaded: Loaded) -> dict[str, SourceStatus]:
+    """The sources of money and usage, each read whole."""
+    sources, found = Sources.of(loaded.settings), statuses(connection)
+    known: dict[str, SourceStatus] = {}
+    for name in (*sources.ledger, *sources.invoices, *sources.usage):
+        status = found.get(name)
+        if status is None or status.complete_at is None or status.data_at is None:
+            raise StateError(f"{name} has not been read whole yet; let `margin-exporter serve` run until it has")
+        known[name] = status
+    return known
+
+
+def _end(text: str, known: Iterable[SourceStatus], now: float) -> int:
+    """The last full hour of the history."""
+    read = [(status.complete_at or now, status.data_at or 0.0) for status in known]
+    live, data = min(complete for complete, _ in read), min(data for _, data in read)
+    if not text:
+        return _hour(min(now - APART, live, data))
+    end = _hour(moment_of(text, "--to"))
+    if end > now - LEAST_APART:
+        raise ConfigError(
+            f"--to {iso(end)} is less than three hours ago: Prometheus would lose live samples; at most "
+            f"{iso(_hour(now - LEAST_APART))}"
+        )
+    if end > data:
+        raise ConfigError(f"--to {iso(end)}: what is stored is of {iso(data)}; let `margin-exporter serve` run")
+    return end
+
+
+def _hour(at: float) -> int:
+    return int(at) // HOUR * HOUR
+
+
+# --- the figures ------------------------------------------------------------------------------------------------------
+
+
+def _grids(
+    connection: Connection, loaded: Loaded, wanted: Wanted, end: int, known: Mapping[str, float]
+) -> Sequence[Grid]:
+    """Samples of each hour from the first figure on, or from ``--from``."""
+    began = beginnings(connection, loaded.settings, known)
+    if began.first is None:
+        raise StateError("there is no history yet: neither a balance transaction nor usage has been read")
+    start = _hour(max(began.first, moment_of(wanted.first, "--from") if wanted.first else 0) + HOUR - 1)
+    if start > end:
+        raise ConfigError(f"there is no full hour of history from {iso(start)} to {iso(end)}")
+    past = Past(connection, loaded.settings, loaded.pricing, began, start, end, known)
+    mrr = _mrr(connection, loaded)
+    hours = Grid(range(start, end + 1, HOUR))
+    for place, at in _progress(hours.times, "figures by the hour"):
+        hours.add(place, _samples(past, mrr, loaded, at))
+    return (hours,)
+
+
+def _samples(past: Past, mrr: PastMrr, loaded: Loaded, at: int) -> Iterator[Sample]:
+    """What a scrape at ``at`` would have shown of the windows, and what is known of the past beside them."""
+    settings, currency = loaded.settings, loaded.settings.reporting_currency
+    for window, ledger in past.at(at):
+        yield from window_samples(figures(ledger, loaded.pricing, settings, at, window), currency)
+        if window.name == "today" and past.tells_deferred:
+            yield from deferred_samples(ledger, at)
+    yield from reconstructed_samples(mrr.at(at), currency)
+    yield from fx_samples(settings, settings.fx.rates, at)
+    yield from budget_samples(settings, at)
+
+
+def _mrr(connection: Connection, loaded: Loaded) -> PastMrr:
+    accounts, rules = loaded.settings.accounts, loaded.settings.mrr
+    billed = (BilledLine(*line) for account in accounts for line in item_lines(connection, account.name))
+    return PastMrr(worths(billed, rules), loaded.settings)
+
+
+def _progress(times: Sequence[int], what: str) -> Iterator[tuple[int, int]]:
+    """Each with its place, and a bar on a terminal."""
+    form = "{desc:<24} {bar:40} {percentage:3.0f} %"
+    return enumerate(tqdm(times, desc=what, bar_format=form, leave=False, disable=None))
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _write(path: Path, text: Iterable[str]) -> None:
+    """The whole file, or none: it is made under another name first."""
+    begun = path.with_name(f"{path.name}.part")
+    try:
+        with begun.open("w", encoding="utf-8") as file:
+            file.writelines(text)
+        begun.replace(path)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}") from None
+    finally:
+        begun.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""``margin-exporter backfill`` into a real Prometheus: the past is what the scenario says, and the present stays."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from monitoring import ROOT, eventually, openmetrics_samples, run, tool
+from oracle import Facts, facts_of, rate, spans_of
+from stack import Stack, free_port
+from town import DAY, HOUR, NOW, a_town
+from usage_world import sqlite_url
+
+from exporter import cli
+from exporter.clock import FixedClock, iso
+from exporter.demo import truth, truth_recognized
+from exporter.metrics.catalogue import METRICS
+
+END = (NOW - 4 * HOUR) // HOUR * HOUR
+SCRAPE = """
+global: {scrape_interval: 1s}
+scrape_configs: [{job_name: prometheus, static_configs: [{targets: ["ADDRESS"]}]}]
+"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A file of history, what it cannot contradict, and how to run the command again."""
+
+    facts: Facts
+    file: Path
+    backfill: Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    folder = tmp_path_factory.mktemp("town")
+    with a_town(folder, FixedClock(NOW), customers=25, days=110) as town, pytest.MonkeyPatch.context() as patch:
+        state = sqlite_url(folder, "state.db")
+        town.finish(state).stop()
+        for name, value in town.environment(state).items():
+            patch.setenv(name, value)
+
+        def backfill(*flags: str) -> tuple[int, str]:
+            files = (f"--config.file={town.margin}", f"--pricing.file={town.prices}")
+            with pytest.MonkeyPatch.context() as inner:
+                said: list[str] = []
+                inner.setattr("builtins.print", lambda text, **_: said.append(str(text)))
+                status = cli.main(["backfill", *files, *flags])
+            return status, "\n".join(said)
+
+        file = folder / "history.om"
+        status, said = backfill(f"--output={file}", f"--to={iso(END)}")
+        assert (status, f"to {iso(END)}." in said) == (0, True), said
+        yield Told(facts_of(town.world, list(town.usage.values())), file, backfill)
+
+
+def test_the_file_is_openmetrics(told: Told, tmp_path: Path) -> None:
+    part = tmp_path / "part.om"
+    assert told.backfill(f"--output={part}", "--from=2026-11-22", f"--to={iso(END)}")[0] == 0
+    samples = openmetrics_samples(part.read_text())
+    assert {sample.name for sample in samples} <= METRICS.keys()
+    assert all(float(sample.timestamp) % HOUR == 0 for sample in samples)
+    assert max(float(sample.timestamp) for sample in samples) == END
+    assert all(sample.labels["job"] == "margin-exporter" for sample in samples)
+    assert all(sample.labels["instance"] == "exporter:10110" for sample in samples)
+    assert not [sample for sample in samples if METRICS[sample.name].type == "counter"]
+    assert not [sample for sample in samples if sample.labels.get("basis") == "mrr"]
+    assert {"margin_mrr_reconstructed_amount", "margin_deferred_revenue_amount", "margin_fx_rate"} <= {
+        sample.name for sample in samples
+    }
+
+
+def test_a_part_of_it_with_other_labels(told: Told, tmp_path: Path) -> None:
+    part = tmp_path / "part.om"
+    flags = ("--from=2026-11-01", "--to=2026-11-01T05:30:00Z", "--label=instance=", "--label=env=test")
+    assert told.backfill(f"--output={part}", *flags)[0] == 0
+    lines = [line for line in part.read_text().splitlines() if line[0] != "#"]
+    first = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+    times = range(first, first + 6 * HOUR, HOUR)
+    assert {time_of(line) for line in lines} == set(times)
+    whole = {
+        line.replace('instance="exporter:10110",', "").replace("job=", 'env="test",job=')
+        for line in told.file.read_text().splitlines()
+        if line[0] != "#" and time_of(line) in times
+    }
+    assert set(map(in_order, lines)) == set(map(in_order, whole))
+
+
+def time_of(line: str) -> int:
+    return int(line.rsplit(" ", 1)[1])
+
+
+def in_order(line: str) -> tuple[str, ...]:
+    """A line with its labels in order of the alphabet."""
+    return tuple(sorted(re.split(r"[{},]", line)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--label=account=x",), "exported_account"),
+        (("--to=yesterday",), "--to"),
+        (("--from=2026-11-20", "--to=2026-11-19"), "no full hour"),
+        (("--to=2026-11-22T16:00:00Z",), "let `margin-exporter serve` run"),
+        (("--to=2099-01-01",), "three hours"),
+        (("--output=/nowhere/history.om", "--from=2026-11-22"), "/nowhere/history.om"),
+    ],
+)
+def test_what_is_refused(told: Told, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    status, text = told.backfill(f"--output={tmp_path / 'x.om'}", *flags)
+    assert status == 1
+    assert said in text
+    assert "Traceback" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def prometheus(folder: Path) -> Iterator[Stack]:
+    """Prometheus on the data in ``folder``, scraping itself every second."""
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "prometheus.yml").write_text(SCRAPE.replace("ADDRESS", address))
+    command = [
+        tool("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--storage.tsdb.retention.time=3y",
+        f"--web.listen-address={address}",
+    ]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        found = Stack(address, "", folder / "log")
+
+        def ready() -> bool:
+            try:
+                return bool(found.get("/api/v1/status/runtimeinfo"))
+            except (urllib.error.URLError, ConnectionError, ValueError):
+                return False
+
+        eventually(ready, "Prometheus ready")
+        yield found
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def scrapes(stack: Stack) -> dict[str, str]:
+    """The samples of ``up`` of the last minutes, by instance: its number since then."""
+    found = stack.query("sum(count_over_time(up[10m]))")
+    return {str(len(found)): found[0]["value"][1]} if found else {}
+
+
+@pytest.mark.prometheus
+def test_into_prometheus(told: Told, tmp_path: Path) -> None:
+    with prometheus(tmp_path) as stack:
+        eventually(lambda: float(scrapes(stack).get("1", 0)) >= 4, "live samples")
+        before = float(scrapes(stack)["1"])
+    make = (tool("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=1500h")
+    run(*make, told.file, tmp_path / "blocks")
+    for block in (tmp_path / "blocks").iterdir():
+        block.rename(tmp_path / "data" / block.name)
+    with prometheus(tmp_path):
+        pass  # blocks are taken in, and the log of live samples is cut where they end
+    with prometheus(tmp_path) as stack:
+        assert float(scrapes(stack)["1"]) >= before
+        dice, points, times = random.Random(7), 0, range(NOW // HOUR * HOUR - 45 * DAY, END + 1, HOUR)
+        for at in dice.sample(times, 45):
+            points += check(stack, told.facts, at)
+        assert points >= 500
+        early = stack.get(f"/api/v1/query?query=margin_revenue_amount&time={NOW - 120 * DAY}")["data"]["result"]
+        assert early == []
+
+
+def check(stack: Stack, facts: Facts, at: int) -> int:
+    """All windows at ``at`` against the scenario, to the cent; returns how many figures that were."""
+    query = urllib.parse.urlencode({"query": '{job="margin-exporter"}', "time": at})
+    found: dict[tuple[str, ...], float] = {}
+    for one in stack.get(f"/api/v1/query?{query}")["data"]["result"]:
+        labels = {name: value for name, value in one["metric"].items() if name not in ("job", "instance")}
+        key = [labels.pop("__name__").removeprefix("margin_"), labels.pop("window", "")]
+        if key[0] == "cost_amount":
+            labels = {}
+        if key[0].split("_")[-1] == "amount":
+            key += [labels[name] for name in ("basis", "component") if name in labels]
+            key += [labels["currency"]] if "account" in labels else []
+        found[tuple(key)] = found.get(tuple(key), 0.0) + float(one["value"][1])
+    count = 0
+    for window, (start, end) in spans_of("UTC", at).items():
+        end = min(end, at)
+        cash = truth.cash(facts.transactions, start, end)
+        sales = truth.cash_converted(facts.transactions, start, end, rate) / 100
+        earned = sum(
+            (one.amount * rate(one.currency, datetime.fromtimestamp(one.at, UTC).date()) for one in
+             truth_recognized.recognized(facts.books, start, end)), Fraction(0)
+        ) / 100  # fmt: skip
+        used = Fraction(sum(truth.usage_cost(facts.usage, start, end).values()), 10**9)
+        expected: dict[tuple[str, ...], Fraction] = {
+            ("revenue_amount", window, "cash"): sales,
+            ("revenue_amount", window, "recognized"): earned,
+        }
+        for currency in ("usd", "eur"):
+            true = cash.get(currency, truth.Cash())
+            expected["gross_volume_amount", window, currency] = Fraction(true.gross, 100)
+            expected["refunds_amount", window, currency] = Fraction(true.refunds, 100)
+        if ("cost_component_amount", window, "usage") in found:  # the log began before the window
+            expected["cost_component_amount", window, "usage"] = used
+            if end > start:
+                fees = sum(found["cost_component_amount", window, one] for one in ("fees", "payout_fees"))
+                expected["gross_profit_amount", window, "cash"] = sales - used - Fraction(fees)
+        for figure, value in expected.items():
+            assert math.isclose(found[figure], value, abs_tol=0.001), (figure, iso(at))
+        count += len(expected)
+    return count
+
+
+def test_history_says_how(told: Told) -> None:
+    """Every metric of the file is in the table of docs/history.md, or has a window; none that is left out is in it."""
+    page = (ROOT / "docs" / "history.md").read_text()
+    with told.file.open() as file:
+        names = {line.split()[2] for line in file if line.startswith("# TYPE")}
+    assert len(names) >= 15
+    for name in names:
+        assert name in page or "window" in METRICS[name].labels, name
