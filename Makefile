@@ -2,12 +2,13 @@
 # make test   install, then run all tests
 # make bench  install, then measure: some twenty minutes, on a machine that does nothing else (benchmarks/README.md)
 # make lint   format check, linter, types
+# make docs   write the metrics page and the dashboards; make pictures draws the dashboards (node, Chromium, prometheus)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test bench lint docs clean
+.PHONY: demo test bench lint docs pictures clean
 
 demo: $(STAMP)
 	@exec $(BIN)/margin-exporter demo $(ARGS)
@@ -27,6 +28,9 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m exporter.metrics.catalogue > docs/metrics.md
 	$(BIN)/python grafana/build.py
+
+pictures: docs
+	$(BIN)/python grafana/shots.py
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monitoring import ROOT, eventually
+from monitoring import ROOT, eventually, tool
 from stack import Stack, free_port, running
 
 sys.path.insert(0, str(ROOT / "grafana"))
 
 import build
+import shots
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.slow]
 
@@ -114,6 +116,22 @@ def test_every_panel_has_data(stack: Stack) -> None:
         eventually(every_one, "data in every panel", 60)
     except pytest.fail.Exception:
         pytest.fail(f"queries without data: {left}")
+
+
+def test_every_dashboard_is_drawn(stack: Stack) -> None:
+    """By Grafana's own components: no error, no title cut off. Graphs may be empty, they want minutes of scrapes."""
+    if not shots.installed():
+        if os.environ.get("CI"):
+            pytest.fail("grafana/shot is not installed, and CI must have it")
+        pytest.skip("needs npm install in grafana/shot")
+    tool("chromium")
+    for name, module in build.BOARDS.items():
+        panels = build.dashboards()[f"{name}.json"]["panels"]
+        drawn = {panel["title"] for panel in panels if panel["type"] != "timeseries"}
+        shot = shots.draw(name, f"http://{stack.prometheus}", None, **{"from": "now-5m"})
+        assert not shot.errors
+        assert not shot.cut
+        assert shot.empty & drawn <= {title.split("/")[0] for title in module.MAY_BE_EMPTY}, name
 
 
 def _filled(expression: str, customer: list[dict[str, Any]]) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from boards import panels
 from boards.board import ACCOUNT, dashboard, row
 from boards.common import AGE, HEALTH, LEDGER, SELF, age_of_figures, completeness, unpriced
 from boards.looks import Json, column, columns, dashed, mapped, money
-from boards.panels import query, stat, table, timeseries
+from boards.panels import query, stat, table
 from boards.promql import by, history, increase, metric, threshold
+
+timeseries = partial(panels.timeseries, bridge=600)
+"""Here a hole is what one looks for."""
 
 MAY_BE_EMPTY = {
     "Usage without a price": "all usage is priced: good",

@@ -106,11 +106,14 @@ def timeseries(
     empty: str = "no figure in this time range",
     links: Sequence[Json] = (),
     every: str = "1m",
+    bridge: int = 5 * 3600,
     **axis: object,
 ) -> Json:
     """``draw``: lines, bare (many lines), areas (stacked: parts of a whole) or bars (stacked: what happened in each).
 
-    ``every``: the least time between two points. ``axis``: more of Grafana's field options, such as ``min=0``.
+    ``every``: the least time between two points. ``bridge``: shorter holes (seconds) are drawn as a line; by default
+    the one between history by ``backfill``, which ends four hours ago, and the first scrape. ``axis``: other
+    field options of Grafana, such as ``min=0``.
     """
     panel = _panel("timeseries", title, description, targets, w, h)
     stacked = draw in ("areas", "bars")
@@ -122,8 +125,7 @@ def timeseries(
         "gradientMode": "opacity" if draw == "lines" else "none",
         "showPoints": "never",
         "pointSize": 5,
-        # Backfilled history is hourly: bridge up to 90 minutes, show longer holes as holes.
-        "spanNulls": False if draw == "bars" else 5_400_000,
+        "spanNulls": False if draw == "bars" else 1000 * bridge,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "axisPlacement": "auto",
         "axisLabel": "",

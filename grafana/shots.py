@@ -1,0 +1,203 @@
+"""Draw dashboards without a Grafana, by grafana/shot: for a test, and for the pictures of the documentation.
+
+``python grafana/shots.py`` (``make pictures``) starts the demo and a Prometheus that has its history and scrapes it,
+and writes docs/pictures/*.png; some five minutes. ``--prometheus URL`` draws what another Prometheus has. Needs node,
+npm, Chromium and prometheus; the first run installs npm packages into grafana/shot/node_modules (480 MB, git-ignored).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import build
+
+GRAFANA = Path(__file__).parent
+ROOT = GRAFANA.parent
+TOOL = GRAFANA / "shot"
+PICTURES = ROOT / "docs" / "pictures"
+LIMIT = 200_000
+"""Bytes of a picture: what a page of documentation should load."""
+LIGHT = ("overview",)
+"""Dashboards that are shown in the light theme as well."""
+SCRAPES = 240
+"""Seconds of live scrapes, so that counters have moved."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What a drawing told: titles of panels without data, errors, and titles that did not fit."""
+
+    empty: frozenset[str]
+    errors: tuple[str, ...]
+    cut: tuple[str, ...]
+
+
+def installed() -> bool:
+    """Whether the tool can draw here."""
+    return (TOOL / "node_modules" / "@grafana" / "ui").is_dir() and bool(shutil.which("node"))
+
+
+def install() -> None:
+    """Fetch the tool's packages, once."""
+    if not installed():
+        subprocess.run(["npm", "install"], cwd=TOOL, check=True)
+
+
+def draw(board: str, prometheus: str, out: Path | None, **settings: str) -> Shot:
+    """Draw one dashboard, into a file or only to see whether it can be.
+
+    ``settings``: as grafana/shot/shot.mjs takes them (theme, from, to, width, var-…).
+    """
+    dashboard = build.DASHBOARDS / f"{board}.json"
+    chosen = [f"{name}={value}" for name, value in settings.items()]
+    command = ["node", str(TOOL / "shot.mjs"), str(dashboard), prometheus, str(out or "-"), *chosen]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode not in (0, 1) or not done.stdout:
+        raise RuntimeError(f"{board}: {done.stderr}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    return Shot(frozenset(told["empty"]), tuple(told["errors"]), tuple(told["cut"]))
+
+
+def ask(prometheus: str, expression: str) -> list[dict[str, Any]]:
+    """Instant query."""
+    parameters = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{parameters}", timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+    return found
+
+
+def worst_customer(prometheus: str) -> str:
+    """Whom the drill-down shows: the customer with the largest loss, as a reader of the Overview would click."""
+    profit = 'margin_customer_gross_profit_amount{basis="recognized",window="30d",customer_id!~"other|unattributed"}'
+    found = ask(prometheus, f"bottomk(1, {profit})")
+    return str(found[0]["metric"]["customer_id"]) if found else ""
+
+
+def pictures(prometheus: str, folder: Path) -> list[str]:
+    """Draw all; returns what is wrong with them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong = []
+    for board, module in build.BOARDS.items():
+        for theme in ("dark", "light") if board in LIGHT else ("dark",):
+            out = folder / (f"{board}.png" if theme == "dark" else f"{board}-{theme}.png")
+            customer = {"var-customer": worst_customer(prometheus)} if board == "customer" else {}
+            shot = draw(board, prometheus, out, theme=theme, **customer)
+            size = out.stat().st_size
+            print(f"{out}  {size // 1000} kB")
+            wrong += [f"{board}: {one}" for one in (*shot.errors, *(f"title is cut: {title}" for title in shot.cut))]
+            undeclared = shot.empty - {title.split("/")[0] for title in module.MAY_BE_EMPTY}
+            wrong += [f"{board}: no data in {title}" for title in sorted(undeclared)]
+            wrong += [f"{board}: {size} bytes"] if size > LIMIT else []
+    return wrong
+
+
+@contextmanager
+def demo() -> Iterator[str]:
+    """Address of a Prometheus that has the demo's history and scrapes it."""
+    with TemporaryDirectory(prefix="margin-pictures-") as name, _processes() as start:
+        folder = Path(name)
+        exporter, prometheus = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+        python = [sys.executable, "-m", "exporter"]
+        start([*python, "demo", f"--directory={folder}/demo", f"--web.listen-address={exporter}"], folder / "demo.log")
+        _wait(f"http://{exporter}/metrics", "margin_gross_profit_amount{")
+        _history(folder)
+        target = {"targets": [exporter], "labels": {"instance": "exporter:10110"}}
+        configuration = {
+            "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
+            "rule_files": [str(ROOT / "prometheus" / "rules" / "*.yml")],
+            "scrape_configs": [{"job_name": "margin-exporter", "static_configs": [target]}],
+        }
+        (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
+        flags = [
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            "--storage.tsdb.retention.time=3y",
+            f"--web.listen-address={prometheus}",
+        ]
+        start(["prometheus", *flags], folder / "prometheus.log")
+        _wait(f"http://{prometheus}/-/ready", "")
+        time.sleep(SCRAPES)
+        yield f"http://{prometheus}"
+
+
+def _history(folder: Path) -> None:
+    """Blocks of the past for Prometheus, as docs/history.md says."""
+    files = [f"--config.file={folder}/demo/margin.yaml", f"--pricing.file={folder}/demo/pricing.yaml"]
+    own = {"STATE_DATABASE_URL": f"sqlite:///{folder}/demo/demo-state.db", "STRIPE_API_KEY": "rk_test_demo"}
+    environment = {**os.environ, **own, "USAGE_DATABASE_URL": f"sqlite:///{folder}/demo/demo-usage.db"}
+    command = [sys.executable, "-m", "exporter", "backfill", *files, f"--output={folder}/history.om"]
+    subprocess.run(command, env=environment, check=True)
+    block = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=1500h"]
+    subprocess.run([*block, f"{folder}/history.om", f"{folder}/data"], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def _processes() -> Iterator[Any]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(command: list[str], log: Path) -> None:
+        with log.open("wb") as out:
+            started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT))
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(timeout=20)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait(url: str, text: str, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                if text in answer.read().decode():
+                    return
+        except OSError:
+            pass
+        time.sleep(1)
+    raise TimeoutError(f"{url} does not say {text!r} within {seconds:.0f} s")
+
+
+def main() -> int:
+    """Write docs/pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prometheus", help="draw from this one, not from a demo", default="")
+    parser.add_argument("--output", help="folder", type=Path, default=PICTURES)
+    chosen = parser.parse_args()
+    install()
+    if chosen.prometheus:
+        wrong = pictures(chosen.prometheus.rstrip("/"), chosen.output)
+    else:
+        with demo() as prometheus:
+            wrong = pictures(prometheus, chosen.output)
+    print(*wrong, sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
