@@ -353,6 +353,11 @@ class Settings:
     state_database_url: Secret = field(default_factory=lambda: DatabaseUrl(STATE_DEFAULT))
 
     @property
+    def customer_keys(self) -> frozenset[str]:
+        """Metadata keys of Stripe's customers that usage logs name them by."""
+        return frozenset(log.customer.stripe_metadata for log in self.usage if log.customer is not None)
+
+    @property
     def zone(self) -> ZoneInfo:
         """The business time zone."""
         return ZoneInfo(self.business_time_zone)

@@ -103,6 +103,12 @@ class Columns(Document):
     logged_cost: str | None = Field(default=None, min_length=1)
 
 
+class CustomerLookup(Document):
+    """How the log's customer or user is found among Stripe's: by the value of a customer's metadata key."""
+
+    stripe_metadata: str = Field(min_length=1, max_length=40)
+
+
 class UsersSettings(Document):
     """A query that says of each user whose customer he is, and when he was last seen."""
 
@@ -168,6 +174,7 @@ class UsageSettings(Document):
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,39}$"}}
     )
     users: UsersSettings | None = None
+    customer: CustomerLookup | None = None
     job_rows: JobRows = "attempts"
     status_map: dict[MappedStatus, tuple[str, ...]] = Field(default_factory=dict)
 
@@ -187,6 +194,11 @@ class UsageSettings(Document):
         if "quantities" not in given:
             assumed.update(self.quantities.values())
         return frozenset(assumed)
+
+    @property
+    def names_customers(self) -> bool:
+        """Whether something else than the log itself says whose customer a user is."""
+        return self.users is not None or self.customer is not None
 
     def canonical_status(self, raw: str | None) -> Status:
         """The status that a word of the log means. A log without a status column holds only what was done."""
@@ -229,6 +241,11 @@ class UsageSettings(Document):
         if self.users is not None and self.columns.customer is None and self.columns.user is None:
             text = "the log names no customer and no user; map columns.customer or columns.user"
             mistakes.append((("users",), text))
+        if self.customer is not None and self.columns.customer is None and self.columns.user is None:
+            text = "the log names no customer and no user; map columns.customer or columns.user"
+            mistakes.append((("customer",), text))
+        if self.customer is not None and self.users is not None:
+            mistakes.append((("customer",), "is given beside users; give one way to name the customer"))
         if self.duplicates == "last" and self.columns.updated_at is None:
             text = "last needs columns.updated_at: it says which of two rows with one id and time is the newer"
             mistakes.append((("duplicates",), text))

@@ -125,7 +125,7 @@ def test_the_whole_example_has_every_key(tmp_path: Path) -> None:
         "expand_source",
     }
     rare |= {"day_factor", "week_factor", "query", "preset", "duplicates", "users", "job_rows", "jobs", "buckets"}
-    rare |= {"latency", "latency_ms", "started", "finished", "strict", "coverage_min"}
+    rare |= {"latency", "latency_ms", "started", "finished", "strict", "coverage_min", "stripe_metadata"}
     (example,) = blocks("configuration.md", "yaml")
     models = {model for page, _, model in SECTIONS if page == "configuration.md"}
     keys = {field.alias or key for model in models for key, field in model.model_fields.items()}

@@ -52,6 +52,7 @@ READ: dict[str, tuple[str, ...]] = {
     "balance._Issuing": ("Balance.Issuing",),
     "balance._Money": ("Balance.Available", "Balance.ConnectReserved"),
     "balance._Prefunding": ("Balance.RefundAndDisputePrefunding",),
+    "customerkeys.RawCustomer": ("Customer",),
     "events._Data": ("Event.Data",),
     "events._Event": ("Event",),
     "invoiceshapes.Line": ("InvoiceLineItem",),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass, field, fields
-from hashlib import blake2b
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from exporter.store import schema
 from exporter.store.database import set_cursor
@@ -41,6 +39,8 @@ class Memory:
     """Rows with a later ``updated_at`` may have changed since they were read."""
     users_at: int | None = None
     """When the users were last read."""
+    customers_seen: int = 0
+    """Serial of the last change of Stripe's customers' metadata that was taken over."""
     users_seen: int | None = None
     """The same, where they told when they were last seen."""
     counted_at: int | None = None
@@ -145,33 +145,4 @@ class Memory:
         self.reroll = [[max(low, edge), high] for low, high in self.reroll if high > edge]
 
 
-_USER_KEY = "user_hash_key"
 _TEXTS = frozenset({"mapping", "book", "zone", "jobs_mapping"})
-
-
-class UserHash:
-    """64-bit hashes of user ids under a random key of this state: the ids cannot be guessed from them elsewhere."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def __call__(self, user: str) -> int:
-        digest = blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "big", signed=True)
-
-    @classmethod
-    def load(cls, connection: Connection) -> UserHash | None:
-        """The hash of this state, or None before its key is made."""
-        table = schema.meta
-        found = connection.execute(select(table.c.value).where(table.c.key == _USER_KEY)).scalar_one_or_none()
-        return None if found is None else cls(bytes.fromhex(found))
-
-    @classmethod
-    def make(cls, connection: Connection) -> UserHash:
-        """Make and store a key, unless there is one."""
-        found = cls.load(connection)
-        if found is None:
-            key = secrets.token_bytes(32)
-            connection.execute(insert(schema.meta).values(key=_USER_KEY, value=key.hex()))
-            found = cls(key)
-        return found

@@ -27,12 +27,13 @@ from exporter.cost.backlog import begin, work
 from exporter.cost.booking import Rules
 from exporter.cost.days import DAY, Cuts
 from exporter.cost.history import Reading, Replaced, spans
-from exporter.cost.memory import Memory, UserHash
+from exporter.cost.memory import Memory
 from exporter.cost.retention import retain
 from exporter.cost.rollup import Groups, Rollup, Total
 from exporter.cost.timecolumn import utc_day
 from exporter.cost.usagetable import describe
 from exporter.errors import LeaseLost
+from exporter.store.userhash import UserHash
 
 if TYPE_CHECKING:
     from exporter.cost.source import UsageSource
@@ -321,7 +322,7 @@ class Tick:
                 customers.update(rollup.customers(usage, start, end))
             if self.table.user is not None:
                 active |= rollup.users(usage, start, end, succeeded, self.hashed)
-        if self.settings.users is not None:
+        if self.settings.names_customers:
             customers = users.label(self, customers)
         reading.days = stretches
         reading.customers = customers if self.table.customer is not None else None

@@ -159,7 +159,7 @@ class _Description:
         if len(measures) > MAX_MEASURES:
             self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
         customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
-        if settings.users is not None and columns.customer is None:
+        if settings.names_customers and columns.customer is None:
             customer = user
         id_, job = self.find(columns.id, "columns.id"), self.find(columns.job, "columns.job")
         time = self.time(columns.time, "columns.time", settings.time_format)
@@ -209,6 +209,8 @@ class _Description:
             said.append(self.settings.query)
         if self.settings.users is not None:
             said.append("users")
+        if self.settings.customer is not None:
+            said.append(["customer", self.settings.customer.stripe_metadata])
         if self.settings.duplicates != "count":
             said.append(self.settings.duplicates)
         return sha256(json.dumps(said).encode()).hexdigest()[:16]

@@ -20,6 +20,7 @@ from exporter.cost.rollup import text_of
 from exporter.cost.usagedb import UsageDatabase
 from exporter.cost.usagetable import describe
 from exporter.errors import SourceError
+from exporter.store.customerkeys import changed_values, owners
 from exporter.store.users import User, save_users, starts_of, users
 from exporter.usagelog import Columns, UsageSettings, UsersSettings
 from exporter.yamldoc import nearest
@@ -38,6 +39,8 @@ YEARS = 3 * 366 * DAY
 
 def refresh(tick: Tick) -> None:
     """Read the users if it is time to; what cannot be read is said, and tried again at the next poll."""
+    if tick.settings.customer is not None:
+        _take_over(tick, tick.settings.customer.stripe_metadata)
     wanted, memory = tick.settings.users, tick.memory
     if wanted is None or (memory.users_at is not None and tick.at - memory.users_at < wanted.poll_interval):
         return
@@ -62,8 +65,10 @@ def label(tick: Tick, customers: Mapping[tuple[int, str, int], Total]) -> dict[t
     hashes = {tick.hashed(name): name for name in names}
     with tick.source.store.read() as state:
         known = users(state, tick.settings.name, sorted(hashes))
-    own = "" if tick.settings.columns.customer is None else None
-    names_of = {name: own if own is not None else name for name in names}
+    # A log's own customers stay as they are, unless only Stripe's metadata says whose they are.
+    own = tick.settings.columns.customer is not None
+    told = tick.settings.customer is not None
+    names_of = {name: name if own and (not told or name.startswith("cus_")) else "" for name in names}
     names_of |= {hashes[hash_]: user.customer_id for hash_, user in known.items() if user.customer_id}
     found: dict[tuple[int, str, int], Total] = {}
     for (segment, name, key), (requests, sums) in customers.items():
@@ -114,6 +119,32 @@ def read_users(
 def where(settings: UsageSettings, wanted: UsersSettings) -> UsageSettings:
     """The log's settings with the database that the users are in."""
     return settings if wanted.url is None else settings.model_copy(update={"url": wanted.url})
+
+
+def _take_over(tick: Tick, key: str) -> None:
+    """Take over what changed of the customers' metadata ``key`` since the last poll."""
+    name, memory = tick.settings.name, tick.memory
+    with tick.source.store.read() as state:
+        values, serial = changed_values(state, key, memory.customers_seen)
+        found = owners(state, key, values)
+        known = users(state, name, sorted(values))
+    if serial == memory.customers_seen:
+        return
+    memory.customers_seen = serial
+    changed = {
+        one: User(owner.customer_id) for one, owner in found.items() if known.get(one) != User(owner.customer_id)
+    }
+    with tick.write() as connection:
+        save_users(connection, name, changed)
+        if memory.first is not None and changed:
+            labels = {user.customer_id for one in changed if (user := known.get(one)) is not None and user.customer_id}
+            days = {tick.cuts.day(start) for start in starts_of(connection, name, labels, changed)}
+            for start, end in spans(days, tick.cuts):
+                memory.enqueue(start, end)
+            if tick.settings.columns.user is None:  # no day is known by its users: all since there is the customer
+                since = min(found[one].created for one in changed)
+                memory.enqueue(tick.cuts.day(since), tick.cuts.next_day(tick.at))
+        memory.save(connection, tick.source.name)
 
 
 def _read(tick: Tick, wanted: UsersSettings) -> bool:

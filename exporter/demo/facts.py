@@ -55,6 +55,8 @@ class Customer:
     currency: str
     delinquent: bool = False
     discount: Discount | None = None
+    user: str | None = None
+    """The application's own id, in the metadata under ``user_id``."""
 
 
 @dataclass(frozen=True, slots=True)

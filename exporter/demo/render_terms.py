@@ -149,6 +149,7 @@ class TermsRenderer:
                 "created": str(fact.at),
                 "currency": text(fact.currency),
                 "delinquent": boolean(fact.delinquent),
+                "metadata": "{}" if fact.user is None else f'{{"user_id": {text(fact.user)}}}',
                 "discount": "null"
                 if fact.discount is None
                 else self._discounts(fact.discount, expand.get("discount", {})),

@@ -111,7 +111,7 @@ CUSTOMER = Shape(
             "rendering_options": None,
         },
         "livemode": "<livemode>",
-        "metadata": {},
+        "metadata": "<metadata>",
         "name": None,
         "next_invoice_sequence": 2,
         "phone": None,

@@ -52,6 +52,11 @@ def payments_source(account: str) -> str:
     return f"stripe/{account}/payments"
 
 
+def customers_source(account: str) -> str:
+    """Name of the source that reads the metadata which usage logs name customers by. No figure of money needs it."""
+    return f"stripe/{account}/customers"
+
+
 def usage_source(name: str) -> str:
     """Name of the source that reads a usage log."""
     return f"usage/{name}"
@@ -66,6 +71,7 @@ class Sources:
     usage: tuple[str, ...]
     invoices: tuple[str, ...] = ()
     payments: tuple[str, ...] = ()
+    customers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Sources:
@@ -76,6 +82,7 @@ class Sources:
             usage=tuple(usage_source(usage.name) for usage in settings.usage),
             invoices=tuple(invoices_source(account.name) for account in settings.accounts),
             payments=tuple(payments_source(account.name) for account in settings.accounts),
+            customers=tuple(customers_source(account.name) for account in settings.accounts if settings.customer_keys),
         )
 
     @property
@@ -95,7 +102,7 @@ class Sources:
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.ledger, *self.subscriptions, *self.invoices, *self.payments, *self.usage)
+        return (*self.ledger, *self.subscriptions, *self.invoices, *self.payments, *self.customers, *self.usage)
 
 
 class CashSums(Protocol):

@@ -111,8 +111,6 @@ class EventFeed:
         self._reader = reader
         self._handlers = {handler.source: handler for handler in handlers}
         self._locks = {handler.source: threading.Lock() for handler in handlers}
-        types = [type_ for handler in handlers for type_ in handler.types]
-        assert len(set(types)) <= MOST_TYPES
 
     @property
     def sources(self) -> Sequence[str]:
@@ -219,21 +217,26 @@ class EventFeed:
 
     def _read(self, sources: Sequence[str], since: int, pages: int | None) -> tuple[Sequence[Event], int]:
         """All events that concern these sources, oldest first, each once; and the time since which they are whole."""
-        types = sorted({type_ for source in sources for type_ in self._handlers[source].types})
-        params: dict[str, object] = {"types": types, "created": {"gte": max(0, since)}, "limit": 100}
+        types = list(dict.fromkeys(type_ for source in sources for type_ in sorted(self._handlers[source].types)))
         found: dict[str, Event] = {}
         reach = since
+        for i in range(0, len(types), MOST_TYPES):
+            reach = max(reach, self._read_types(types[i : i + MOST_TYPES], since, pages, found))
+        return sorted(found.values(), key=lambda event: event.created), reach
+
+    def _read_types(self, types: Sequence[str], since: int, pages: int | None, found: dict[str, Event]) -> int:
+        """Add the events of these types to ``found``; returns the time since which they are whole."""
+        params: dict[str, object] = {"types": sorted(types), "created": {"gte": max(0, since)}, "limit": 100}
         for number in itertools.count(1):
             page = self._reader.fetch(ENDPOINT, PAGE, params)
             for event in page.data:
                 found[event.id] = Event(event.id, event.type, event.created, _without_lists(event.data.object))
             if not page.has_more or not page.data:
-                break
+                return since
             if number == pages:
-                reach = page.data[-1].created + 1  # its own second may hold more
-                break
+                return page.data[-1].created + 1  # its own second may hold more
             params = {**params, "starting_after": page.data[-1].id}
-        return sorted(found.values(), key=lambda event: event.created), reach
+        raise AssertionError("pages do not end")
 
 
 def _without_lists(object_: Mapping[str, Any], depth: int = 2) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from exporter.revenue.balance import check_drift
 from exporter.revenue.baseline import settle_baseline
 from exporter.revenue.changes import SubscriptionChanges
 from exporter.revenue.client import Stopped, StripeReader
+from exporter.revenue.customerkeys import CustomerKeys
 from exporter.revenue.events import EventFeed, Handler
 from exporter.revenue.healing import heal
 from exporter.revenue.invoices import ENDPOINTS as INVOICE_ENDPOINTS
@@ -82,11 +83,14 @@ class StripeSource:
         *,
         reader: StripeReader | None = None,
         before: Sequence[StripeSource] = (),
+        customer_keys: Collection[str] = (),
     ) -> None:
-        """``before``: the accounts ahead of it in margin.yaml, of which it must not be one."""
+        """``before``: the accounts ahead of it in margin.yaml, of which it must not be one. ``customer_keys``: metadata
+        keys of customers that usage logs name them by."""
         self._store = store
         self._account = account
         self._rules = rules
+        self._customer_keys = customer_keys
         self._clock = clock
         self._reader = reader or StripeReader(account, clock)
         self.ledger = f"stripe/{account.name}/ledger"
@@ -110,7 +114,11 @@ class StripeSource:
         hooks = self._hooks(self.invoices)
         self._invoices = InvoiceChanges(self._store, self._reader, self.invoices, self._rules, hooks)
         failed = FailedPayments(self._store, self._reader, f"stripe/{self._account.name}/payments")
-        return (self._changes, self._invoices, failed)
+        handlers: list[Handler] = [self._changes, self._invoices, failed]
+        if self._customer_keys:
+            source = f"stripe/{self._account.name}/customers"
+            handlers.append(CustomerKeys(self._store, self._reader, source, self._customer_keys))
+        return handlers
 
     @property
     def lists(self) -> Sequence[str]:

@@ -92,7 +92,13 @@ class Exporter:
         for account in loaded.settings.accounts:
             reader = self._reader(account, self._clock)
             stripe = StripeSource(
-                self.store, account, loaded.settings.mrr, self._clock, reader=reader, before=self._accounts
+                self.store,
+                account,
+                loaded.settings.mrr,
+                self._clock,
+                reader=reader,
+                before=self._accounts,
+                customer_keys=loaded.settings.customer_keys,
             )
             self._accounts.append(stripe)
             jobs += _stripe_jobs(stripe, News(self.store, account.name))

@@ -38,6 +38,7 @@ SECTIONS: Final[tuple[tuple[str, str, Model], ...]] = (
     ("configuration.md", "usage.columns", usagelog.Columns),
     ("configuration.md", "customers", config.CustomerSettings),
     ("configuration.md", "products", config.ProductSettings),
+    ("configuration.md", "usage.customer", usagelog.CustomerLookup),
     ("configuration.md", "jobs", config.JobSettings),
     ("configuration.md", "strict", config.StrictRules),
     ("configuration.md", "mrr", config.MrrRules),

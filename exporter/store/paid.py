@@ -15,6 +15,7 @@ from exporter.store.invoices import batches
 from exporter.store.schema_attribution import customer_product
 from exporter.store.schema_invoices import invoice_line
 from exporter.store.usage import CustomerTotal, joined, measure_sums, summed
+from exporter.store.users import products_of
 
 ACTIVE = ("active", "past_due", "trialing")
 
@@ -71,7 +72,8 @@ def invoice_products(connection: Connection, account: str, invoices: Collection[
 def save_only_products(connection: Connection) -> None:
     """Remember the product of every customer who has but one in use: their usage is of it, where it does not say.
 
-    https://docs.stripe.com/api/subscriptions/object: in use are those that are active, past due or on trial.
+    https://docs.stripe.com/api/subscriptions/object: in use are those that are active, past due or on trial. Where
+    Stripe leaves it open, what a log's users query says counts, if it is the same for all users of the customer.
     """
     items = schema.mrr_item
     query = (
@@ -80,7 +82,7 @@ def save_only_products(connection: Connection) -> None:
         .group_by(items.c.customer_id)
         .having(func.min(items.c.product) == func.max(items.c.product))
     )
-    now = {row[0]: row[1] for row in connection.execute(query)}
+    now = {**products_of(connection), **{row[0]: row[1] for row in connection.execute(query)}}
     table = customer_product
     former = {row.customer_id: row.product for row in connection.execute(select(table))}
     changed = sorted(customer for customer, product in former.items() if now.get(customer) != product)
