@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.demo.facts import Charge, Dispute, Refund, Subscription, Transaction
+from exporter.demo.facts import Charge, Dispute, Refund, Subscription, Transaction, Usage
 from exporter.demo.invoicing import CreditNote, Invoice
+from exporter.demo.truth_packs import Pack, Spent, spent
 
 
 @dataclass
 class Books:
-    """All that revenue rests on. What follows for each line is worked out once."""
+    """All that revenue rests on. What follows for each line is worked out once. ``calls`` above 0: payments without an
+    invoice are packs of so many calls, and earn as ``usage`` until ``now`` takes from them."""
 
     invoices: Sequence[Invoice] = ()
     notes: Sequence[CreditNote] = ()
@@ -27,7 +29,17 @@ class Books:
     disputes: Sequence[Dispute] = ()
     transactions: Sequence[Transaction] = ()
     subscriptions: Sequence[Subscription] = ()
+    calls: int = 0
+    usage: Sequence[Usage] = ()
+    now: int = 0
     _lines: list[_Line] | None = None
+    _spent: list[Spent] | None = None
+
+    def spent(self) -> list[Spent]:
+        """What was taken from packs, day by day."""
+        if self._spent is None:
+            self._spent = list(spent(_packs(self), self.usage, self.calls, self.now))
+        return self._spent
 
     def lines(self) -> list[_Line]:
         """Each line that counts, with what is taken from it."""
@@ -80,7 +92,12 @@ def recognized(books: Books, start: int, end: int) -> Iterator[Earned]:
         if line.end > start or (line.taken and max(line.taken)[0] >= start):
             amount = _of_line(Fraction(line.worth), line.taken, line.start, line.end, start, end)
             yield Earned(line.invoice.currency, line.invoice.at, line.price, line.invoice.customer, amount)
-    yield from _without_invoice(books, start, end)
+    if not books.calls:
+        yield from _without_invoice(books, start, end)
+        return
+    for one in books.spent():
+        amount = _of_line(one.worth, one.taken, one.start, one.end, start, end)
+        yield Earned(one.pack.currency, one.pack.at, None, one.customer, amount)
 
 
 def _lines(books: Books) -> Iterator[_Line]:
@@ -160,6 +177,26 @@ def _of_line(
 
 def _without_invoice(books: Books, start: int, end: int) -> Iterator[Earned]:
     """Payments that no invoice asked for, when they are made, and when they go back."""
+    for row, charge in rows_without_invoice(books):
+        if start <= row.at < end:
+            yield Earned(row.currency, row.at, None, charge.customer, Fraction(row.amount))
+
+
+def _packs(books: Books) -> Iterator[tuple[str, Pack]]:
+    """The same, as packs."""
+    found: dict[str, Pack] = {}
+    rows = sorted(rows_without_invoice(books), key=lambda one: (one[0].category != "charge", one[0].at))
+    for row, charge in rows:
+        if row.category == "charge":
+            found[charge.id] = Pack(row, books.calls)
+            yield charge.customer or "", found[charge.id]
+        elif charge.id in found:
+            pack = found[charge.id]
+            pack.shares.append((row.at, Fraction(-row.amount, pack.row.amount)))
+
+
+def rows_without_invoice(books: Books) -> Iterator[tuple[Transaction, Charge]]:
+    """The rows of payments that no invoice asked for, and of what went back of them, each with its charge."""
     asked = {invoice.payment_intent for invoice in books.invoices}
     own = {charge.id: charge for charge in books.charges if charge.payment_intent not in asked}
     whose = {charge.id: charge for charge in own.values()}
@@ -168,6 +205,5 @@ def _without_invoice(books: Books, start: int, end: int) -> Iterator[Earned]:
         if back.charge in own:
             whose[back.id] = own[back.charge]
     for row in books.transactions:
-        if row.source in whose and row.category != "fee" and start <= row.at < end:
-            charge = whose[row.source]
-            yield Earned(row.currency, row.at, None, charge.customer, Fraction(row.amount))
+        if row.source in whose and row.category != "fee":
+            yield row, whose[row.source]
