@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -94,19 +95,21 @@ def running(target: str, folder: Path) -> Iterator[Stack]:
     stack = Stack(local["prometheus"], local["alertmanager"], folder / "alert-log.out")
     services = compose()["services"]
 
-    def start(service: str, binary: list[str]) -> None:
+    def start(service: str, binary: list[str], **environment: str) -> None:
         here = {
             inside: _copy(folder / service, inside, outside, addresses) for inside, outside in mounts(service).items()
         }
         parts = services[service].get("entrypoint", [])[1:] + services[service]["command"]
         command = binary + [_localize(str(part), here | addresses) for part in parts]
         output = (folder / f"{service}.out").open("wb")
-        stack.processes.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
+        stack.processes.append(
+            subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **environment})
+        )
         output.close()
 
     try:
         start("alert-log", [sys.executable])
-        start("alertmanager", [tool("alertmanager")])
+        start("alertmanager", ["/bin/sh"], ALERTMANAGER=tool("alertmanager"), TMPDIR=str(folder))
         eventually(lambda: _ready(stack.alertmanager), "Alertmanager ready")
         start("prometheus", [tool("prometheus"), "--rules.alert.resend-delay=1s"])
         eventually(lambda: _ready(stack.prometheus), "Prometheus ready")

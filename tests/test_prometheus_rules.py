@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -54,6 +55,69 @@ def test_prometheus_accepts_configuration_and_rules() -> None:
 @pytest.mark.prometheus
 def test_alertmanager_accepts_its_configuration() -> None:
     run(tool("amtool"), "check-config", PROMETHEUS / "alertmanager.yml")
+
+
+def rendered(folder: Path, *secrets: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What alertmanager.sh would start Alertmanager with, given these secrets and variables."""
+    shutil.copytree(PROMETHEUS, folder / "prometheus")
+    for secret in secrets:
+        (folder / "prometheus" / "secrets" / secret).write_text("https://hooks.example.com/secret")
+    command = ["sh", str(folder / "prometheus" / "alertmanager.sh"), "--print"]
+    given = {"PATH": os.environ["PATH"], "TMPDIR": str(folder), **environment}
+    return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+
+NEEDS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "log": ([], {}),
+    "slack": ([f"slack-{name}-url" for name in ("page", "finance", "ops", "watchdog")], {}),
+    "email": (
+        ["smtp-password"],
+        {
+            "ALERT_EMAIL_TO": "a@example.com",
+            "ALERT_EMAIL_FROM": "b@example.com",
+            "ALERT_SMTP_HOST": "smtp.example.com:587",
+        },
+    ),
+    "pagerduty": (["pagerduty-routing-key"], {}),
+    "webhook": ([], {"ALERT_WEBHOOK_URL": "https://hooks.example.com/margin"}),
+    "deadman": ([], {"ALERT_DEADMAN_URL": "https://deadman.example.com/ping"}),
+}
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("kinds", [*NEEDS, "pagerduty,slack,email,webhook"])
+def test_receivers_are_chosen_by_the_environment(kinds: str, tmp_path: Path) -> None:
+    needed = [NEEDS[kind] for kind in kinds.split(",")]
+    variables = {name: value for _, given in needed for name, value in given.items()}
+    teams = {f"ALERT_{name}": kinds for name in ("PAGE", "FINANCE", "OPS", "WATCHDOG")}
+    made = rendered(tmp_path, *(secret for secrets, _ in needed for secret in secrets), **variables, **teams)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "made.yml").write_text(made.stdout)
+    run(tool("amtool"), "check-config", tmp_path / "made.yml")
+    found, written = yaml.safe_load(made.stdout), yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    assert {**found, "receivers": []} == {**written, "receivers": []}, "the routes are the same"
+    for receiver in found["receivers"]:
+        assert len(receiver) == 1 + len(kinds.split(","))
+        assert "{{" in str(receiver) or set(kinds.split(",")) <= {"log", "email", "webhook", "deadman"}
+
+
+def test_without_a_choice_everything_is_printed(tmp_path: Path) -> None:
+    written = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    assert yaml.safe_load(rendered(tmp_path).stdout) == written
+
+
+@pytest.mark.parametrize(("variables", "said"), [
+    ({"ALERT_OPS": "smoke"}, 'no receiver "smoke" for ops; there are deadman email log pagerduty slack webhook'),
+    ({"ALERT_PAGE": "pagerduty"}, "secrets/pagerduty-routing-key is missing or cannot be read"),
+    ({"ALERT_FINANCE": "slack"}, "secrets/slack-finance-url is missing or cannot be read"),
+    ({"ALERT_OPS": "email"}, "ALERT_EMAIL_TO: who gets the mail"),
+    ({"ALERT_OPS": "log,webhook", "ALERT_WEBHOOK_URL": "http://h"}, "log is a webhook, too: give ops one of the two"),
+])  # fmt: skip
+def test_a_wrong_choice_of_receivers_is_told(variables: dict[str, str], said: str, tmp_path: Path) -> None:
+    refused = rendered(tmp_path, **variables)
+    assert refused.returncode != 0
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 @pytest.mark.prometheus

@@ -15,33 +15,45 @@ from stack import Stack, running
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.slow]
 
-METRICS = """\
+MONEY = """\
 margin_gross_margin_ratio{basis="recognized",window="30d"} 0.05
 margin_revenue_amount{basis="recognized",window="30d",currency="usd"} 20000
 margin_gross_profit_amount{basis="recognized",window="30d",currency="usd"} 1000
 margin_figures_complete{basis="recognized",window="30d"} 1
+"""
+"""A business that loses money."""
+
+METRICS = """\
 margin_source_up{source="stripe/main/ledger"} 1
 margin_source_stale_after_seconds{source="stripe/main/ledger"} 6
 margin_source_last_success_timestamp_seconds{source="stripe/main/ledger"} %(read).3f
 margin_snapshot_timestamp_seconds %(now).3f
 margin_config_last_reload_successful 1
 """
-"""An exporter whose business loses money."""
+FORBIDDEN = """\
+margin_source_up{source="stripe/main/invoices"} 0
+margin_source_errors_total{source="stripe/main/invoices",reason="permission"} %(errors)d
+"""
+"""What else it says when the key may not read invoices."""
 
 
 class FakeExporter:
-    """Serves METRICS. ``down``: answers 503. ``stale``: its source is read no more."""
+    """Serves METRICS. ``down``: answers 503. ``stale``: its source is read no more. ``forbidden``: nor invoices, ever.
+    ``poor``: the business loses money."""
 
     def __init__(self) -> None:
-        self.down = self.stale = False
-        self.read = time.time()
+        self.down = self.forbidden = self.poor = False
+        self.stale, self.errors = True, 0
+        self.read = time.time() - 60
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 now = time.time()
                 fake.read = fake.read if fake.stale else now
-                body = (METRICS % {"now": now, "read": fake.read}).encode()
+                fake.errors += 1
+                said = METRICS + MONEY * fake.poor + FORBIDDEN * fake.forbidden
+                body = (said % {"now": now, "read": fake.read, "errors": fake.errors}).encode()
                 self.send_response(503 if fake.down else 200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
@@ -91,6 +103,23 @@ def test_all_rules_load_and_evaluate(stack: Stack) -> None:
     eventually(healthy, "every rule evaluated without an error")
 
 
+def test_a_source_that_is_broken_sends_one_page_and_no_word_about_money(stack: Stack, exporter: FakeExporter) -> None:
+    """The source is stale, then the margin falls: exactly the page about the source arrives. It heals: money speaks."""
+    eventually(lambda: stack.notified("page", "FIRING", "MarginSourceStale"), "the page about the source")
+    exporter.poor = True
+    eventually(lambda: stack.alerts().get("MarginGrossMarginLow") == "suppressed", "the money alert silenced")
+    time.sleep(3)  # three group intervals, in which it might slip out
+    told = {tuple(line.split()[1:4]) for line in stack.log.read_text().splitlines() if "FIRING" in line}
+    # Before its first scrape Prometheus knew no exporter at all.
+    assert {line for line in told if line[2] not in ("Watchdog", "MarginExporterDown")} == {
+        ("page", "FIRING", "MarginSourceStale"),
+        ("ops", "FIRING", "MarginSourceStale"),
+    }
+    exporter.stale = False
+    eventually(lambda: stack.notified("page", "RESOLVED", "MarginSourceStale"), "the page resolved")
+    eventually(lambda: stack.notified("page", "FIRING", "MarginGrossMarginLow"), "the page about money")
+
+
 def test_a_low_margin_pages_and_tells_finance(stack: Stack) -> None:
     eventually(lambda: stack.notified("page", "FIRING", "MarginGrossMarginLow"), "a page")
     eventually(lambda: stack.notified("finance", "FIRING", "MarginGrossMarginLow"), "a note to finance")
@@ -114,6 +143,18 @@ def test_broken_data_pages_ops_and_silences_money_until_it_heals(
         setattr(exporter, fault, False)
     eventually(lambda: stack.notified("ops", "RESOLVED", alert), f"{alert} resolved")
     eventually(lambda: stack.alerts().get("MarginGrossMarginLow") == "active", "the money alert back")
+
+
+def test_a_key_that_may_not_read_invoices_silences_nothing(stack: Stack, exporter: FakeExporter) -> None:
+    exporter.forbidden = True
+    try:
+        eventually(lambda: stack.notified("ops", "FIRING", "MarginPermissionMissing"), "the ticket about the key")
+        assert not stack.notified("page", "FIRING", "MarginPermissionMissing")
+        states = stack.alerts()
+        assert states["MarginGrossMarginLow"] == "active"
+        assert "MarginSourceNeverRead" not in states
+    finally:
+        exporter.forbidden = False
 
 
 def test_prometheus_keeps_three_years(stack: Stack) -> None:
