@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from price_oracle import Oracle, Row
 from price_world import EUR, NOW, PriceWorld, book_of
-
-pytestmark = pytest.mark.slow
 
 DAY = 86_400
 BEGIN = NOW - 40 * DAY
