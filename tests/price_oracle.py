@@ -234,8 +234,15 @@ class Oracle:
                 return Fraction(told["bill_on"][row.status]["fraction"])
         return Fraction(1) if row.status == "succeeded" else None
 
+    def reported(self, row: Row) -> Mapping[str, str] | None:
+        """The units that the provider reported for the row, as a charge; they count before the rate card."""
+        said = self.provider.get("reported")
+        return said if said and row.quantities.get(said["quantity"]) is not None else None
+
     def reason(self, row: Row) -> str | None:
         """Why the row has no price."""
+        if self.reported(row):
+            return None
         entry = entry_of(self.provider, row)
         fraction = self.fraction(row, entry)
         if fraction is None:
@@ -254,6 +261,10 @@ class Oracle:
     def charges(self, row: Row) -> list[tuple[Mapping[str, Any], Mapping[str, Any], Fraction]]:
         """Entry, charge, billed fraction: nothing where the row has no price, or is not billed."""
         entry = entry_of(self.provider, row)
+        said = self.reported(row)
+        if said:
+            charge = {"name": "", "quantity": said["quantity"], "rates": [{"price": "1", "unit": said["unit"]}]}
+            return [(entry or {"id": "_other"}, charge, Fraction(1))]
         fraction = self.fraction(row, entry)
         if self.reason(row) is not None or not fraction:
             return []

@@ -87,6 +87,9 @@ def one(price: dict[str, Any], *rows: Row, paid: str, **more: Any) -> Case:
     return Case({"units": UNIT, "prices": [price], **more}, list(rows), {price["id"]: paid} if paid else {})
 
 
+SECONDS = entry("m", charge("duration_s", unit("0.6")))
+IN_UNITS = {"quantity": "units", "unit": "u"}
+
 CASES: dict[str, Case] = {
     # --- two steps, by attribute
     "kling: 5 s at 720p are 3 units, $0.42": one(
@@ -406,6 +409,109 @@ CASES: dict[str, Case] = {
         commitments=[PACK],
         paid="18.2",  # 60 × 0.14 + 9.80
     ),
+    # --- units that the provider reported
+    "reported units count before the rate card": one(
+        SECONDS, row("m", duration_s="5", units="4"), reported=IN_UNITS, paid="0.56"
+    ),
+    "a row that reports none is computed": one(SECONDS, row("m", duration_s="5"), reported=IN_UNITS, paid="0.42"),
+    "reported units are drawn from packs": one(
+        SECONDS,
+        row("m", "2026-11-01", duration_s="100", units="70"),
+        row("m", "2026-11-02", duration_s="160", units="100"),
+        reported=IN_UNITS,
+        commitments=[PACK],
+        paid="19.6",  # 100 from the pack: 9.80, and 70 × 0.14
+    ),
+    "beside rows that are computed, in the same 15 minutes": one(
+        SECONDS,
+        row("m", "2026-11-01", duration_s="100", units="70"),
+        row("m", "2026-11-01", duration_s="100"),
+        reported=IN_UNITS,
+        commitments=[PACK],
+        paid="14",  # 130 units: 9.80 + 30 × 0.14
+    ),
+    "what a plan includes is no mistaken unit": one(
+        SECONDS, row("m", duration_s="5", units="8"), reported=IN_UNITS, subscriptions=[PLAN], paid=""
+    ),
+    "a mistaken unit draws nothing and costs the dated price of the rate card": one(
+        SECONDS,
+        row("m", "2026-11-01", duration_s="5", units="3000"),
+        row("m", "2026-11-02", duration_s="5", units="3"),
+        reported=IN_UNITS,
+        commitments=[PACK],
+        paid="0.714",  # 3 × 0.14 + 3 × 0.098
+    ),
+    "a mistaken unit without a pack": one(
+        SECONDS, row("m", duration_s="5", units="0.003"), reported=IN_UNITS, paid="0.42"
+    ),
+    "reported units of a failure need no bill_on": one(
+        SECONDS, row("m", status="failed", duration_s="5", units="3"), reported=IN_UNITS, paid="0.42"
+    ),
+    "reported money comes before reported units": one(
+        SECONDS,
+        row("m", "2026-11-01", duration_s="5", units="3", reported="0.5", currency="usd"),
+        row("m", "2026-11-02", duration_s="5", units="100"),
+        reported=IN_UNITS,
+        evidence={"max_ratio": "100"},
+        commitments=[PACK],
+        paid="10.3",  # 0.5 + 9.80
+    ),
+    "computed before reported units": one(
+        SECONDS,
+        row("m", "2026-11-01", duration_s="5", units="4"),
+        reported=IN_UNITS,
+        evidence={"order": ["computed", "reported"]},
+        commitments=[PACK],
+        paid="0.294",  # 3 × 0.098
+    ),
+    "where nothing is computed, units that come later count": Case(
+        {
+            "units": UNIT,
+            "prices": [SECONDS],
+            "reported": IN_UNITS,
+            "commitments": [PACK],
+            "evidence": {"order": ["computed", "reported"]},
+        },
+        [row("x", units="2")],
+        {"_other": "0.28"},
+    ),  # at the dated price: they are no evidence of what was drawn
+    "reported units of what nobody has priced, less the discount": Case(
+        {
+            "units": UNIT,
+            "prices": [SECONDS],
+            "reported": IN_UNITS,
+            "discounts": [{"from": "2026-01-01", "percent": "10"}],
+        },
+        [row("x", units="10"), row("m", duration_s="5", units="10")],
+        {"_other": "1.26", "m": "1.26"},
+    ),
+    "a unit without a price is no evidence": one(
+        entry("m", charge("duration_s", usd("0.1"))),
+        row("m", "2026-11-01", duration_s="5", units="3"),
+        units={"u": [{"from": "2026-11-10", "price": "0.14", "currency": "usd"}]},
+        reported=IN_UNITS,
+        paid="0.5",
+    ),
+    "a pack's unit without a price is paid by the pack, then not known": Case(
+        {
+            "units": {"u": [{"from": "2026-11-15", "price": "0.14", "currency": "usd"}]},
+            "prices": [SECONDS],
+            "reported": IN_UNITS,
+            "commitments": [PACK],
+        },
+        [
+            row("m", "2026-11-01", duration_s="100", units="60"),
+            row("m", "2026-11-02", duration_s="100", units="60"),
+        ],
+        {"m": "5.88"},  # 60 × 0.098
+        {"no_unit_price": 1},
+    ),
+    "reported units in a bad row": Case(
+        {"units": UNIT, "prices": [SECONDS], "reported": IN_UNITS},
+        [row("m", duration_s="-5", units="3"), row("m", duration_s="5", units="3")],
+        {"m": "0.42"},
+        {"bad_row": 1},
+    ),
     "a logged cost counts where nothing else is known": Case(
         {"evidence": {"logged_currency": "usd"}, "prices": [entry("m", charge("units", usd("1")))]},
         [row("x", units="3", logged="0.7"), row("m", units="3", logged="0.7")],
@@ -517,7 +623,15 @@ def test_all_evidence_is_shown_and_the_chosen_is_the_cost(cost: Cost) -> None:
         chosen[label] = chosen.get(label, Decimal(0)) + (amount if counts else 0)
     assert chosen.keys() == cost.by_model.keys()
     assert all(abs(amount - cost.by_model[label]) < Decimal("1e-20") for label, amount in chosen.items())
-    assert sum(cost.quarantined.values()) == 3
+    assert of("reported units count before the rate card") == {
+        ("reported", True): Decimal("0.56"),
+        ("computed", False): Decimal("0.42"),
+    }
+    assert of("computed before reported units") == {
+        ("computed", True): Decimal("0.294"),
+        ("reported", False): Decimal("0.56"),
+    }
+    assert sum(cost.quarantined.values()) == 5
     assert not cost.complete
 
 
@@ -529,7 +643,7 @@ def test_what_is_estimated_is_shown_apart(cost: Cost) -> None:
 def test_the_oracle_knows_the_cases_too() -> None:
     """A check of the oracle itself: where it prices every row it comes to the same by hand-made numbers."""
     for name, case in CASES.items():
-        told = any({"reported", "logged"} & row.quantities.keys() for row in case.rows)
+        told = any({"reported", "logged"} & row.quantities.keys() for row in case.rows) or "reported" in case.provider
         if told or {"bad_row", "no_unit_price"} & set(case.unpriced):
             continue  # the oracle knows prices alone
         found = Oracle(book_of(case.provider), numbered(case.rows)).cost(0, NOW)

@@ -94,6 +94,9 @@ def books(draw: st.DrawFn) -> dict[str, Any]:
         },
         "prices": [draw(entries(name)) for name in draw(st.sampled_from([("m",), ("m1", "m"), ("m2", "m1")]))],
     }  # fmt: skip
+    if draw(st.integers(0, 2)) == 0:
+        provider["reported"] = {"quantity": "characters", "unit": draw(st.sampled_from(["u", "v"]))}
+        provider["evidence"] = {"min_ratio": "0", "max_ratio": "1000000000"}
     if draw(st.booleans()):
         provider["discounts"] = [{"from": "2026-10-01", "percent": "20"}]
     pack = st.builds(

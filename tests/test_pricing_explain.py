@@ -360,6 +360,24 @@ def test_plans_packs_and_months_go_by_stored_usage(capsys: pytest.CaptureFixture
         assert "\nnot read   plans, packs and months go by stored usage: " in shown
 
 
+def test_units_that_were_reported() -> None:
+    said = "    reported: {quantity: credits, unit: unit}\n"
+    text = BOOK.replace("    discounts: [{from: 2026-06-01", said + "    discounts: [{from: 2026-06-01")
+    row = replace(ROW, quantities={"duration_s": Decimal("4.2"), "credits": Decimal(7)}, status="moderated")
+    lines = told(parse_written(text), row)
+    assert lines[-4:] == [
+        "reported: 7 unit, 0.882 usd: this counts",  # 7 × 0.14 × 0.9
+        "computed: none",
+        "logged: none",
+        "cost: 0.882 usd; 0.98 usd at list prices",
+    ]
+    many = replace(row, quantities={**row.quantities, "credits": Decimal(7000)}, status="succeeded")
+    assert told(parse_written(text), many)[-4:-2] == [
+        "reported: 7000 unit, 882 usd: not within 0.05 and 20 times the computed cost",
+        "computed: 0.756055 usd: this counts",
+    ]
+
+
 REFUSED = [
     (Asked(), "give --provider"),
     (Asked("p", status="done"), '--status: "done" is none of succeeded, failed'),

@@ -103,6 +103,11 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD + f"    units: {{u: [{{from: 2026-02-01, price: 1, currency: usd, {SOURCED}}}]}}\n",
         ["providers.k.units.u: no price is in this unit"],
     ),
+    "a unit that is reported": (
+        HEAD + f"    units: {{u: [{{from: 2026-02-01, price: 1, currency: usd, {SOURCED}}}]}}\n"
+        "    reported: {quantity: credits, unit: u}\n",
+        [],
+    ),
     "aliases that say nothing": (
         HEAD + "    aliases: [' K ', x, X]\n",
         [

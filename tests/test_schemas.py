@@ -29,20 +29,20 @@ margin/duckdb-in-memory margin/duration-too-long margin/foreign-base-with-a-key-
 margin/foreign-base-with-a-live-key margin/key-from-nowhere margin/live-and-test margin/names-twice margin/no-rate
 margin/no-such-file margin/not-an-address margin/nothing-to-read margin/one-key-twice margin/oracle
 margin/pack-of-a-unit-that-no-log-has margin/pack-too-fine margin/pack-without-customers
-margin/packs-that-take-the-same-usage
-margin/password-in-a-parameter margin/password-in-the-file margin/plain-http margin/prismas-sqlite
-margin/publishable-key margin/quoted-key margin/rate-of-the-reporting-currency margin/rates-out-of-order
-margin/several-accounts-one-key margin/several-logs-one-address margin/sqlite-in-memory margin/state
-margin/test-key-where-none-may-be margin/two-statements margin/variable-and-file margin/webhook-secret
+margin/packs-that-take-the-same-usage margin/password-in-a-parameter margin/password-in-the-file margin/plain-http
+margin/prismas-sqlite margin/publishable-key margin/quoted-key margin/rate-of-the-reporting-currency
+margin/rates-out-of-order margin/several-accounts-one-key margin/several-logs-one-address margin/sqlite-in-memory
+margin/state margin/test-key-where-none-may-be margin/two-statements margin/variable-and-file margin/webhook-secret
 margin/word-in-two-statuses margin/zone-by-its-city margin/zone-that-is-a-folder margin/zone-that-is-a-path
 margin/zone pricing/a-pack-that-expires-before pricing/a-packs-unit pricing/a-plans-unit pricing/alias-of-another
 pricing/alias-that-is-anothers-name pricing/an-amount-in-two-currencies pricing/an-amount-of-a-month
 pricing/an-entrys-discounts-that-overlap pricing/bad-expression pricing/discounts-that-overlap
 pricing/ends-before-it-starts pricing/id-twice pricing/last-tier-with-an-end pricing/least-above-most
 pricing/least-amount-above-most pricing/monthly-tiers-of-one-name pricing/multiplied-by-itself pricing/never-reached
-pricing/no-such-day pricing/overlap pricing/same-start pricing/tier-without-an-end pricing/tiers-in-two-currencies
-pricing/tiers-that-fall pricing/two-fixed-costs-of-one-id pricing/undefined-unit-of-a-tier pricing/undefined-unit
-pricing/units-out-of-order pricing/zone-of-a-provider
+pricing/no-such-day pricing/overlap pricing/reported-in-an-undefined-unit pricing/same-start
+pricing/tier-without-an-end pricing/tiers-in-two-currencies pricing/tiers-that-fall
+pricing/two-fixed-costs-of-one-id pricing/undefined-unit-of-a-tier pricing/undefined-unit pricing/units-out-of-order
+pricing/zone-of-a-provider
 """
 """Bad files that only the parser can refuse: what is wrong depends on other values, on the environment or on a zone."""
 

@@ -14,9 +14,23 @@ from typing import Final
 
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.metering import Meters
-from exporter.cost.pricebook import PriceBook
+from exporter.cost.pricebook import OTHER, PriceBook, contracted
 from exporter.cost.pricefile import Evidence, EvidenceKind
-from exporter.cost.pricing import WHOLE, Amounts, MeterRate, Pending, Priced, Terms, Unpriced, price, terms_at
+from exporter.cost.pricing import (
+    WHOLE,
+    Amounts,
+    Meter,
+    Metered,
+    MeterRate,
+    Pending,
+    Priced,
+    Term,
+    Terms,
+    Unpriced,
+    price,
+    price_of,
+    terms_at,
+)
 from exporter.money import COST_SCALE
 from exporter.store.usage import COSTS, LOGGED_COST, REPORTED_COST, UsageKey
 from exporter.usagelog import Status
@@ -53,10 +67,72 @@ def currency_of(book: PriceBook, key: UsageKey, kind: EvidenceKind) -> str | Non
     return (said if re.fullmatch("[a-z]{3}", said) else None) if said else rules.reported_currency
 
 
-def bypasses(book: PriceBook, key: UsageKey) -> bool:
-    """Whether these rows were paid for in money that the provider reported: they use up no pack, no included units."""
+def prefers_reported(book: PriceBook, key: UsageKey) -> bool:
+    """Whether what was reported counts before what is computed. Then rows whose provider reported money use up no pack
+    and no included units: they were paid for in money."""
     order = book.evidence(key).order
-    return "reported" in order[: order.index("computed")] and currency_of(book, key, "reported") is not None
+    return "reported" in order[: order.index("computed")]
+
+
+def reported_terms(book: PriceBook, key: UsageKey, status: Status, at: int) -> Terms | None:
+    """How the units that the provider reported for these rows are paid for; None where it reported none, where it
+    reported money, or where the unit has no price.
+
+    What was reported was billed, whatever became of the call: no ``bill_on`` is asked.
+    """
+    if not book.reports_units or status in ("pending", "unknown") or key.bad:
+        return None
+    return _reported_terms(book, key, book.period(at))
+
+
+@lru_cache(maxsize=1 << 16)
+def _reported_terms(book: PriceBook, key: UsageKey, at: int) -> Terms | None:
+    provider = book.provider_of(key)
+    if provider is None or provider.reported is None or provider.reported.quantity not in key.measures:
+        return None
+    if currency_of(book, key, "reported") is not None:
+        return None
+    quantity, unit = provider.reported.quantity, provider.reported.unit
+    entry = provider.entry_for(key)
+    paid = contracted(entry.discounts if entry else provider.discounts, at)
+    label = entry.id if entry else OTHER
+    if provider.pooled(unit, at):
+        return Terms((), label, WHOLE, (Metered(quantity, WHOLE, Meter(provider.name, "", unit), paid),))
+    dated = provider.unit_price_at(unit, at)
+    if dated is None:
+        return None
+    return Terms((Term(quantity, dated.currency, EXACT.multiply(dated.price, paid), dated.price),), label, WHOLE)
+
+
+def drawn_terms(book: PriceBook, key: UsageKey, status: Status, at: int) -> Terms | None:
+    """The terms by which these rows draw from packs, plans and months: by what was reported in units, where that
+    counts before the computed cost, else as computed. None where they draw nothing."""
+    units = reported_terms(book, key, status, at)
+    if units is not None and prefers_reported(book, key):
+        return units
+    terms = terms_at(book, key, status, at)
+    if not isinstance(terms, Terms):
+        return None
+    in_money = terms.metered and currency_of(book, key, "reported") is not None and prefers_reported(book, key)
+    return None if in_money else terms
+
+
+def believed(
+    book: PriceBook, key: UsageKey, status: Status, at: int, requests: int, measures: Mapping[str, int]
+) -> bool:
+    """Whether the units that were reported for these rows, if any, are near what they were computed to take. Both at
+    dated prices: what was paid in advance has no say."""
+    units = reported_terms(book, key, status, at)
+    if units is None:
+        return True
+    reported = price_of(units, requests, measures, _nominal(book, units, at))
+    computed = price(book, key, status, requests, measures, at, _nominal(book, terms_at(book, key, status, at), at))
+    found: dict[EvidenceKind, Amounts] = {}
+    if isinstance(reported, Priced):
+        found["reported"] = reported.amounts
+    if isinstance(computed, Priced):
+        found["computed"] = computed.amounts
+    return not _implausible(found, book.evidence(key))
 
 
 def choose(
@@ -68,34 +144,51 @@ def choose(
     start: int,
     rates: Sequence[MeterRate | Unpriced] | None = None,
 ) -> Chosen:
-    """The cost of ``requests`` rows of one kind, by the best evidence; arguments as for ``price``. Never raises."""
+    """The cost of ``requests`` rows of one kind, by the best evidence; arguments as for ``price``, but that ``rates``
+    are those of ``drawn_terms``. Never raises."""
     reported, logged = currency_of(book, key, "reported"), currency_of(book, key, "logged")
-    if reported is not None and bypasses(book, key):
-        rates = _nominal(book, key, status, start)
-    outcome = price(book, key, status, requests, measures, start, rates)
+    units = reported_terms(book, key, status, start)
+    computing = rates
+    if (reported is not None or units is not None) and prefers_reported(book, key):
+        computing = _nominal(book, terms_at(book, key, status, start), start)
+    elif units is not None:
+        rates = _nominal(book, units, start)
+    outcome = price(book, key, status, requests, measures, start, computing)
     found: dict[EvidenceKind, Amounts] = {}
     if isinstance(outcome, Priced):
         found["computed"] = outcome.amounts
-    if (reported is None and logged is None) or status in ("pending", "unknown") or key.bad:
+    told = reported is not None or logged is not None or units is not None
+    if not told or status in ("pending", "unknown") or key.bad:
         return Chosen(outcome, "computed" if found else None, found)
     rules = book.evidence(key)
+    taken: Priced | Unpriced | None = None
     if reported is not None:
         found["reported"] = ((reported, _money(measures, REPORTED_COST)),)
+        quarantined = "reported" in rules.order and _implausible(found, rules)
+    else:
+        quarantined = "reported" in rules.order and not believed(book, key, status, start, requests, measures)
+    if units is not None:
+        taken = price_of(units, requests, measures, rates)
+        if isinstance(taken, Priced):
+            found["reported"] = taken.amounts
+        elif prefers_reported(book, key) and not quarantined:
+            return Chosen(taken, None, found)
     if logged is not None and not _missing(measures):
         found["logged"] = ((logged, _money(measures, LOGGED_COST)),)
-    quarantined = "reported" in rules.order and _implausible(found, rules)
     for kind in rules.order:
         if kind not in found or (quarantined and kind == "reported"):
             continue
         if kind == "computed":
             return Chosen(outcome, kind, found, quarantined)
+        if kind == "reported" and isinstance(taken, Priced):
+            return Chosen(taken, kind, found, quarantined)
         label = outcome.entry if isinstance(outcome, Priced) else book.model_label(key)
         return Chosen(Priced(found[kind], label, WHOLE), kind, found, quarantined)
     return Chosen(outcome, None, found, quarantined)
 
 
-def _nominal(book: PriceBook, key: UsageKey, status: Status, at: int) -> list[MeterRate | Unpriced] | None:
-    terms = terms_at(book, key, status, at)
+def _nominal(book: PriceBook, terms: Terms | Unpriced | Pending, at: int) -> list[MeterRate | Unpriced] | None:
+    """What metered terms cost with nothing used before and nothing paid in advance."""
     if not isinstance(terms, Terms) or not terms.metered:
         return None
     return [meters_of(book).nominal(metered, at) for metered in terms.metered]

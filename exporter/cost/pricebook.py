@@ -21,7 +21,17 @@ from exporter import yamldoc
 from exporter.cost.billing import EXACT, grid_of
 from exporter.cost.charges import Charge, Rate, Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
-from exporter.cost.pricefile import BillOn, Entry, Evidence, Match, Matcher, PriceFile, Provider, UnitPrice
+from exporter.cost.pricefile import (
+    BillOn,
+    Entry,
+    Evidence,
+    Match,
+    Matcher,
+    PriceFile,
+    Provider,
+    ReportedUnits,
+    UnitPrice,
+)
 from exporter.cost.pricevalues import Dated, Discount, day_epoch, plain
 from exporter.store.usage import UsageKey
 from exporter.yamlread import Mark, Place
@@ -82,8 +92,7 @@ class PricedEntry:
 
     def contracted_at(self, at: int) -> Decimal:
         """The part of the list price that is paid at ``at``: 1 without a discount."""
-        discount = in_force(self.discounts, at)
-        return Decimal(1) if discount is None else EXACT.scaleb(100 - discount.percent, -2)
+        return contracted(self.discounts, at)
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,8 @@ class PricedProvider:
     entries: tuple[PricedEntry, ...]
     subscriptions: tuple[Subscription, ...]
     packs: tuple[Commitment, ...]
+    discounts: tuple[Discount, ...]
+    reported: ReportedUnits | None
 
     def pooled(self, unit: str, at: int) -> bool:
         """Whether units of this kind may be paid for in advance at ``at``: by a plan or by a pack."""
@@ -135,6 +146,7 @@ class PriceBook:
         self._evidence = {name: one.evidence for name, one in file.providers.items() if one.evidence is not None}
         self._default_evidence = file.defaults.evidence
         self.providers = {name: _provider(name, provider) for name, provider in file.providers.items()}
+        self.reports_units = any(one.reported is not None for one in self.providers.values())
         self._boundaries = self._find_boundaries()
         self._alias = {plain(name): name for name in file.providers}
         for name, provider in file.providers.items():
@@ -188,7 +200,8 @@ class PriceBook:
     def quantities(self) -> frozenset[str]:
         """The quantities that prices ask for, besides ``requests``."""
         charges = [charge for version in self._versions() for charge in version.charges]
-        return frozenset(name for charge in charges for name in asked(charge)) - {REQUESTS}
+        reported = (one.reported.quantity for one in self.providers.values() if one.reported is not None)
+        return frozenset((*reported, *(name for charge in charges for name in asked(charge)))) - {REQUESTS}
 
     def attributes(self) -> frozenset[str]:
         """The attributes that any ``when`` names."""
@@ -295,6 +308,12 @@ def asked(charge: Charge) -> tuple[str, ...]:
     return (charge.quantity,) if charge.per is None else (charge.quantity, charge.per)
 
 
+def contracted(discounts: Sequence[Discount], at: int) -> Decimal:
+    """The part of a list price that is paid at ``at``: 1 without a discount."""
+    discount = in_force(discounts, at)
+    return Decimal(1) if discount is None else EXACT.scaleb(100 - discount.percent, -2)
+
+
 def in_force(dated: Sequence[D], at: int) -> D | None:
     """The one of ``dated`` (ascending, without overlap) whose span ``[from, to)`` holds ``at``."""
     for one in reversed(dated):
@@ -324,6 +343,8 @@ def _provider(name: str, file: Provider) -> PricedProvider:
         entries=tuple(_entry(entry, file) for entry in file.prices),
         subscriptions=file.subscriptions,
         packs=file.commitments,
+        discounts=file.discounts,
+        reported=file.reported,
     )
 
 

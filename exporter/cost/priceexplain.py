@@ -13,13 +13,13 @@ from typing import get_args
 from exporter.clock import iso
 from exporter.cost.chargeexplain import ChargeTelling, Drawn
 from exporter.cost.chargewords import matcher_text, number, origin
-from exporter.cost.evidence import Chosen, choose, meters_of
+from exporter.cost.evidence import Chosen, choose, drawn_terms, meters_of
 from exporter.cost.metering import metered_rate
 from exporter.cost.onerow import Row, Step
 from exporter.cost.pricebook import REQUESTS, PricedEntry, PricedProvider, Written, asked, in_force, parts_for
 from exporter.cost.pricefile import Entry, EvidenceKind
 from exporter.cost.pricevalues import plain
-from exporter.cost.pricing import Amounts, MeterRate, Pending, Terms, Unpriced, UnpricedReason, terms_at
+from exporter.cost.pricing import Amounts, MeterRate, Pending, Unpriced, UnpricedReason
 from exporter.store.usage import UsageKey
 from exporter.yamldoc import nearest
 
@@ -48,9 +48,9 @@ def explain(written: Written, row: Row, today: date, drawn: Drawn | None = None)
     """Explain what ``row`` costs. Without ``drawn``, units that packs, plans or months decide on cost what they would
     with nothing used before and nothing paid in advance."""
     key = row.key
-    terms = terms_at(written.book, key, row.status, row.at)
+    terms = drawn_terms(written.book, key, row.status, row.at)
     rates: list[MeterRate | Unpriced] | None = None
-    if isinstance(terms, Terms):
+    if terms is not None:
         meters = meters_of(written.book)
         rates = [
             metered_rate(one, drawn) if drawn and one.meter in drawn else meters.nominal(one, row.at)
@@ -177,7 +177,7 @@ class _Telling:
     # --- evidence ---------------------------------------------------------------------------------------------------
 
     def _evidence(self, chosen: Chosen) -> Iterator[Step]:
-        if self.row.reported is None and self.row.logged is None:
+        if self.row.reported is None and self.row.logged is None and chosen.amounts.keys() <= {"computed"}:
             return
         rules = self.book.evidence(self.key)
         for kind in dict.fromkeys((*rules.order, *get_args(EvidenceKind))):
@@ -193,6 +193,10 @@ class _Telling:
             zero = kind == "logged" and given == 0 and rules.logged_currency is not None
             return "0 beside a quantity: that is no cost" if zero else f"{number(given)}, but nobody says its currency"
         said = money(amounts)
+        provider = self.book.provider_of(self.key)
+        if kind == "reported" and self.row.reported is None and provider is not None and provider.reported is not None:
+            units = provider.reported
+            said = f"{number(self.row.quantities[units.quantity])} {units.unit}, {said}"
         if kind == chosen.kind:
             return f"{said}: this counts"
         if kind == "reported" and chosen.quarantined:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_va
 from exporter.cost.charges import Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
 from exporter.cost.pricevalues import AttributeText, Dated, Discount, Id, overlaps, plain, twice
+from exporter.usagelog import Quantity
 from exporter.values import Currency, Name, ZoneName
 from exporter.yamldoc import DecimalText, Document, nearest, raise_mistakes
 from exporter.yamlread import Place
@@ -121,6 +122,13 @@ class Entry(Document):
     versions: tuple[Version, ...] = Field(min_length=1)
 
 
+class ReportedUnits(Document):
+    """The quantity in which the log holds what the provider itself says that a call took, in one of its ``units``."""
+
+    quantity: Quantity
+    unit: str
+
+
 class Provider(Document):
     """Who sends the bill. The order of ``prices`` is their priority."""
 
@@ -128,6 +136,7 @@ class Provider(Document):
     time_zone: ZoneName = "UTC"
     bill_on: BillOn = Field(default_factory=dict)
     evidence: Evidence | None = None
+    reported: ReportedUnits | None = None
     discounts: tuple[Discount, ...] = ()
     units: dict[str, tuple[UnitPrice, ...]] = Field(default_factory=dict)
     prices: tuple[Entry, ...] = ()
@@ -155,6 +164,8 @@ class Provider(Document):
         return self
 
     def _units_used(self) -> Iterator[tuple[Place, str]]:
+        if self.reported is not None:
+            yield ("reported", "unit"), self.reported.unit
         for i, entry in enumerate(self.prices):
             for v, version in enumerate(entry.versions):
                 for c, charge in enumerate(version.charges):

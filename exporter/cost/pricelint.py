@@ -210,6 +210,8 @@ def _aliases(name: str, provider: Provider, logged: Collection[str] | None) -> I
 def _unused_units(top: Place, provider: Provider) -> Iterator[Warned]:
     versions = [version for entry in provider.prices for version in entry.versions]
     used = {price.unit for version in versions for charge in version.charges for price in charge.prices()}
+    if provider.reported is not None:
+        used.add(provider.reported.unit)
     for name in provider.units:
         if name not in used:
             yield (*top, "units", name), "no price is in this unit"

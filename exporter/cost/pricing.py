@@ -137,8 +137,13 @@ def price(
     costs in that span; without them usage that has such terms is ``not_grouped``. Never raises.
     """
     terms = terms_at(book, key, status, start)
-    if not isinstance(terms, Terms):
-        return terms
+    return price_of(terms, requests, measures, rates) if isinstance(terms, Terms) else terms
+
+
+def price_of(
+    terms: Terms, requests: int, measures: Mapping[str, int], rates: Sequence[MeterRate | Unpriced] | None = None
+) -> Priced | Unpriced:
+    """As ``price``, for rows whose terms are known."""
     if terms.metered and rates is None:
         return Unpriced("not_grouped")
     amounts: dict[str, Decimal] = {}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from exporter.cost.booking import Booked, BookedRows, cost_of, load_booked, save_booked
-from exporter.cost.evidence import bypasses, choose
-from exporter.cost.pricing import Priced, Terms, terms_at
+from exporter.cost.evidence import choose, drawn_terms
+from exporter.cost.pricing import Priced
 from exporter.cost.settlement import Rates, Settling
 from exporter.store import schema
 from exporter.store.usage import DAY, Revision, UsageTotal, bucket_totals, revisions, usage_keys
@@ -84,9 +84,9 @@ class SettledBooks:
         booked = load_booked(connection, source, start, end)
         for (at, key_id), (requests, measures) in load(connection, schema.usage_segment, source, start, end).items():
             key, status = rules.keys[key_id], rules.status(key_id)
-            terms = terms_at(rules.book, key, status, at)
+            terms = drawn_terms(rules.book, key, status, at)
             rates = segments.get(at, {}).get(key_id)
-            if not isinstance(terms, Terms) or not terms.metered or rates is None or bypasses(rules.book, key):
+            if terms is None or not terms.metered or rates is None:
                 continue
             named = dict(zip(key.measures, measures, strict=True))
             outcome = choose(rules.book, key, status, requests, named, at, rates).outcome

@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.days import DAY, Cuts
-from exporter.cost.evidence import bypasses, meters_of
+from exporter.cost.evidence import believed, drawn_terms, meters_of
 from exporter.cost.metering import ZERO, Balance, Blend, Runway, State, breakage, metered_rate, runways
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of, terms_at
+from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of
 from exporter.store.usage import Revision, UsageKey, UsageTotal
 from exporter.usagelog import Status
 
@@ -175,10 +175,13 @@ class Settling:
             demand: dict[Meter, Decimal] = {}
             for total in of_bucket:
                 key = keys[total.key_id]
-                terms = terms_at(self._book, key, self._status_of(key), bucket)
-                if not isinstance(terms, Terms) or not terms.metered or bypasses(self._book, key):
+                status = self._status_of(key)
+                terms = drawn_terms(self._book, key, status, bucket)
+                if terms is None or not terms.metered:
                     continue
                 measures = dict(zip(key.measures, total.measures, strict=True))
+                if not believed(self._book, key, status, bucket, total.requests, measures):
+                    continue  # a mistaken unit draws nothing
                 counts = [(one, count_of(one.quantity, total.requests, measures)) for one in terms.metered]
                 drawn.append((total, terms, counts))
                 for metered, count in counts:

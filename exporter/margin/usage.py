@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of
 from exporter.config import Fx
-from exporter.cost.evidence import Chosen, choose, meters_of
+from exporter.cost.evidence import Chosen, choose, drawn_terms, meters_of
 from exporter.cost.metering import metered_rate
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.pricefile import EvidenceKind
-from exporter.cost.pricing import EXACT, Amounts, MeterRate, Pending, Priced, Terms, Unpriced, terms_at
+from exporter.cost.pricing import EXACT, Amounts, MeterRate, Pending, Priced, Unpriced
 from exporter.cost.settlement import Settled, Settling
 from exporter.margin.parts import Part
 from exporter.store.usage import UsageKey, UsageTotal
@@ -57,9 +57,9 @@ class Pricing:
     def __call__(self, key: UsageKey, total: UsageTotal) -> Outcome:
         """Price one total alone. What is metered costs its nominal price, as if nothing had been used before: enough
         for comparing totals, not for adding them up."""
-        terms = terms_at(self.book, key, self.status(key), total.start)
+        terms = drawn_terms(self.book, key, self.status(key), total.start)
         rates = None
-        if isinstance(terms, Terms):
+        if terms is not None:
             rates = [meters_of(self.book).nominal(metered, total.start) for metered in terms.metered]
         return self.choose(key, total, rates).outcome
 
@@ -70,8 +70,8 @@ class Pricing:
 
     def rates(self, key: UsageKey, total: UsageTotal, part: Part, settled: Settled) -> Sequence[MeterRate | Unpriced]:
         """What the metered terms of ``total`` cost in ``part``; none where it has none."""
-        terms = terms_at(self.book, key, self.status(key), total.start) if self._metered else None
-        if not isinstance(terms, Terms) or not terms.metered:
+        terms = drawn_terms(self.book, key, self.status(key), total.start) if self._metered else None
+        if terms is None or not terms.metered:
             return ()
         not_yet: MeterRate | Unpriced = Unpriced("not_grouped")
         if not part.bucket:

@@ -52,6 +52,7 @@ SECTIONS: Final[tuple[tuple[str, str, Model], ...]] = (
     ("pricing.md", "providers", pricefile.Provider),
     ("pricing.md", "bill_on", pricefile.Billing),
     ("pricing.md", "evidence", pricefile.Evidence),
+    ("pricing.md", "reported", pricefile.ReportedUnits),
     ("pricing.md", "units", pricefile.UnitPrice),
     ("pricing.md", "prices", pricefile.Entry),
     ("pricing.md", "match", pricefile.Match),
