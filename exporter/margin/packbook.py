@@ -65,8 +65,9 @@ class PackMemory:
         all that usage has, in order."""
         if self._made_of != reader.made_of or after < self._after:
             self._forget()
-            self._made_of, self._after = reader.made_of, after
+            self._made_of = reader.made_of
             self._measures = Measures(reader.settings)
+        self._after = after  # what was over by then is gone
         self._measures.add(keys)
         changed = self._refresh_facts(reader)
         first = min((start for facts in self._facts.values() for start in facts.starts), default=None)
