@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from exporter import __version__
-from exporter.commands import backfill, check, demo, explain, forecast, pricing, reconcile, serve
+from exporter.commands import backfill, check, close, demo, explain, forecast, pricing, reconcile, report, serve
 from exporter.commands.flags import ENVIRONMENT, Chosen, Help, add_parser
 from exporter.errors import MarginError
 from exporter.serve import logging as logs
@@ -32,6 +33,8 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "explain": explain,
     "pricing": pricing,
+    "report": report,
+    "close": close,
     "forecast": forecast,
     "reconcile": reconcile,
     "backfill": backfill,
@@ -61,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = vars(build_parser().parse_args(arguments))
     logs.configure(chosen["log.level"], chosen["log.format"])
     try:
-        return COMMANDS[chosen["command"]].run(chosen)
+        status = COMMANDS[chosen["command"]].run(chosen)
+        sys.stdout.flush()
+        return status
     except MarginError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
+    except BrokenPipeError:  # `| head` has seen enough; what is still buffered must not fail at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as for others

@@ -10,22 +10,19 @@ from sqlalchemy import Connection, func, select
 from tqdm import tqdm
 
 from exporter.clock import day_of, day_start
-from exporter.config import Settings, load_settings
-from exporter.cost.pricebook import load_pricebook
+from exporter.config import Settings
 from exporter.errors import StateError
 from exporter.margin.backtest import METHODS, Score, scores, trials
 from exporter.margin.figures import figures
 from exporter.margin.forecast import Band
-from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
+from exporter.margin.ledger import Ledger
 from exporter.margin.monthend import Daily, MonthEnd, daily, month_end_of, read_renewals
 from exporter.margin.remembered import Kept
 from exporter.margin.renewals import Renewals, read_periods, renewals_of
-from exporter.margin.usage import Pricing
 from exporter.margin.windows import Window, window, windows
+from exporter.serve.books import Books, open_books
 from exporter.serve.forms import Value, aligned, as_csv, as_json, objects
 from exporter.store import schema
-from exporter.store.reading import reading
-from exporter.store.sources import statuses
 
 
 def forecast(
@@ -35,10 +32,8 @@ def forecast(
 
     Raises ConfigError for the files, StateError where the state is not there or holds too little.
     """
-    settings = load_settings(config_file, environment)
-    pricing = Pricing(load_pricebook(pricing_file), {one.name: one.canonical_status for one in settings.usage})
-    with reading(settings.state_database_url.reveal()) as connection:
-        found = _backtest(connection, settings, pricing) if backtest else _now(connection, settings, pricing)
+    with open_books(config_file, pricing_file, environment) as books:
+        found = _backtest(books) if backtest else _now(books)
     heads, rows = found
     if form == "table":
         lines = aligned(heads, rows)
@@ -52,14 +47,12 @@ def forecast(
 Table = tuple[Sequence[str], Sequence[Sequence[Value]]]
 
 
-def _now(connection: Connection, settings: Settings, pricing: Pricing) -> Table:
-    sources, as_of = _sources(connection, settings)
-    at = int(min(as_of.values()))
-    spans = windows(at, settings.zone)
-    ledger = read_ledger(connection, sources, as_of, spans, settings.zone, None, settings, pricing)
-    renewals = read_renewals(connection, ledger, settings, at, Kept())
-    month = figures(ledger, pricing, settings, at, window("mtd", at, settings.zone))
-    found = month_end_of(ledger, pricing, settings, at, month, renewals)
+def _now(books: Books) -> Table:
+    settings, at = books.settings, books.oldest
+    ledger = books.ledger(*windows(at, settings.zone))
+    renewals = read_renewals(books.connection, ledger, settings, at, Kept())
+    month = figures(ledger, books.pricing, settings, at, window("mtd", at, settings.zone))
+    found = month_end_of(ledger, books.pricing, settings, at, month, renewals)
     rows = list(_rows(found))
     if not rows:
         raise StateError("there is no forecast yet: 14 days must be known of the ledger and of the usage log")
@@ -79,32 +72,21 @@ def _rows(found: MonthEnd) -> Iterator[list[Value]]:
         yield ["gross margin %", basis, *Band(*(part * 100 for part in band))]
 
 
-def _sources(connection: Connection, settings: Settings) -> tuple[Sources, Mapping[str, float]]:
-    """The sources that have been read whole; ledgers and usage logs must have been."""
-    sources = Sources.of(settings)
-    as_of = usable(statuses(connection), sources, None)
-    missing = [name for name in sources.cash if name not in as_of]
-    if missing or not sources.cash:
-        raise StateError(f"not read whole yet: {', '.join(missing) or 'nothing is configured'}")
-    return sources, as_of
-
-
-def _backtest(connection: Connection, settings: Settings, pricing: Pricing) -> Table:
-    sources, as_of = _sources(connection, settings)
-    end = int(min(as_of.values()))
+def _backtest(books: Books) -> Table:
+    settings, connection, end = books.settings, books.connection, books.oldest
     zone = settings.zone
     first = _begins(connection, settings)
     if first is None:
         raise StateError("there is no history yet")
     days = [first + timedelta(days=n) for n in range((day_of(end, zone) - first).days)]
     whole = Window("history", day_start(first, zone), day_start(day_of(end, zone), zone))
-    ledger = read_ledger(connection, sources, as_of, [whole], zone, None, settings, pricing)
+    ledger = books.ledger(whole)
     bar = tqdm(days, desc="days", leave=False, disable=None)
-    history = [_day(ledger, pricing, settings, end, day) for day in bar]
+    history = [_day(books, ledger, day) for day in bar]
     accounts = [account.name for account in settings.accounts]
 
     def renewals(today: date, until: int) -> Renewals | None:
-        if not {*sources.invoices} <= as_of.keys():
+        if not {*books.sources.invoices} <= books.as_of.keys():
             return Renewals()
         return renewals_of(read_periods(connection, accounts, today, until, zone), today, settings)
 
@@ -133,7 +115,7 @@ def _score(one: Score) -> list[Value]:
     return [one.figure, one.day, one.trials, *(one.errors[method] for method in METHODS), f"{one.inside}/{one.trials}"]
 
 
-def _day(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, day: date) -> Daily:
-    zone = settings.zone
+def _day(books: Books, ledger: Ledger, day: date) -> Daily:
+    zone = books.settings.zone
     span = Window(day.isoformat(), day_start(day, zone), day_start(day + timedelta(days=1), zone))
-    return daily(figures(ledger, pricing, settings, at, span))
+    return daily(books.figures(ledger, span))

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from exporter.clock import Clock, SystemClock, iso
-from exporter.config import AccountSettings, load_settings
+from exporter.config import AccountSettings, Settings, load_settings
 from exporter.errors import ConfigError, MarginError, StateError
 from exporter.margin.ledger import ledger_source
 from exporter.money import major
@@ -66,11 +66,21 @@ def reconcile(
     if not accounts:
         known = ", ".join(account.name for account in settings.accounts) or "none"
         raise ConfigError(f'--account: there is no account "{wanted.account}"; margin.yaml has {known}')
-    with reading(settings.state_database_url.reveal()) as connection:
-        ledgers = [_ledger(connection, account, start, end) for account in accounts]
-    found = [_compared(ledger, start, end, clock) for ledger in ledgers]
+    found = compared(settings, accounts, start, end, clock)
     print("\n".join(_FORMS[wanted.format](found)))  # noqa: T201
     return AGREE if all(line.matches for one in found for line in one.lines) else DIFFER
+
+
+def compared(
+    settings: Settings, accounts: Sequence[AccountSettings], start: int, end: int, clock: Clock
+) -> list[Compared]:
+    """Order Stripe's reports of ``start`` ≤ created < ``end`` (whole UTC days) and hold the ledgers against them.
+
+    Raises MarginError where a ledger does not reach so far, or Stripe has no report.
+    """
+    with reading(settings.state_database_url.reveal()) as connection:
+        ledgers = [_ledger(connection, account, start, end) for account in accounts]
+    return [_compared(ledger, start, end, clock) for ledger in ledgers]
 
 
 def _interval(wanted: Wanted, clock: Clock) -> tuple[int, int]:

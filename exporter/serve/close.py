@@ -1,0 +1,300 @@
+"""``margin-exporter close 2026-10``: a finished month for the books, kept with the time it is of.
+
+A close is written to a file once (``closes/2026-10.json``) and never changed by itself. Later the same command shows
+what has come since, line by line: arrears, late usage, corrected prices. ``--again`` adds another close to the file;
+the earlier ones stay in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from exporter.clock import Clock, SystemClock, iso
+from exporter.errors import ConfigError, MarginError, StateError
+from exporter.margin.cash import Cash
+from exporter.margin.figures import Figures
+from exporter.margin.ledger import ledger_source
+from exporter.margin.windows import window
+from exporter.money import major
+from exporter.serve.books import Books, open_books
+from exporter.serve.forms import Value, aligned, as_json, exact, signed
+from exporter.serve.reconcile import Compared, compared
+from exporter.serve.report import doubts
+from exporter.store.ledger import balances
+from exporter.store.usage import reprice_pending
+
+SAME, DIFFERS = 0, 3
+"""Exit statuses: nothing has changed since the close (or it was made now), something has. 1 is an error."""
+FORMAT: Final = "margin-close/1"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command's flags."""
+
+    month: str
+    directory: Path
+    again: bool = False
+    offline: bool = False
+    format: str = "table"
+
+
+@dataclass(frozen=True)
+class Close:
+    """A month as it was known. ``lines``: figures in the reporting currency unless a line names another, by name, in
+    the order of the page; ``reconciliation`` and ``doubts`` are for people."""
+
+    month: str
+    closed_at: str
+    start: str
+    end: str
+    time_zone: str
+    currency: str
+    as_of: Mapping[str, str]
+    pricing: str
+    lines: Mapping[str, Decimal]
+    reconciliation: Sequence[str]
+    doubts: Sequence[str]
+
+    def document(self) -> dict[str, object]:
+        """For JSON: amounts are texts."""
+        return {**vars(self), "lines": {name: exact(amount) for name, amount in self.lines.items()}}
+
+
+def close(
+    config_file: Path | None,
+    pricing_file: Path,
+    environment: Mapping[str, str],
+    wanted: Wanted,
+    clock: Clock | None = None,
+) -> int:
+    """Close a month, or show what has changed since it was closed; returns 0 or 3.
+
+    Raises ConfigError for the month, StateError where it is not known to its end, or the file cannot be used.
+    """
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", wanted.month):
+        raise ConfigError(f'"{wanted.month}" is not a month; write it as 2026-10')
+    file = wanted.directory / f"{wanted.month}.json"
+    kept = read_closes(file)
+    with open_books(config_file, pricing_file, environment, clock) as books:
+        now = close_of(books, wanted.month)
+    checked = ["not compared with Stripe (--offline)"]
+    if not wanted.offline:
+        checked = list(_reconciliation(books, wanted.month, clock or SystemClock()))
+    now = replace(now, reconciliation=checked)
+    former = kept[-1] if kept else None
+    differences = list(changes(former, now)) if former else []
+    if former is None or wanted.again:
+        write_closes(file, [*kept, now])
+    print("\n".join(_FORMS[wanted.format](now, former, differences, file, wanted.again)))  # noqa: T201
+    return DIFFERS if differences and not wanted.again else SAME
+
+
+def close_of(books: Books, month: str) -> Close:
+    """The month as it is known now, not yet compared with Stripe's report."""
+    settings = books.settings
+    span = window(month, books.at, settings.zone)
+    if span.end > books.at:
+        raise ConfigError(f"{month} is not over yet in {settings.zone.key}; it ends at {iso(span.end)}")
+    behind = sorted(name for name in books.sources.all if books.as_of.get(name, 0) < span.end)
+    needed = [name for name in behind if name in books.sources.cash]
+    if needed:
+        raise StateError(f"{month} is not known to its end ({iso(span.end)}) by {', '.join(needed)}")
+    found = books.figures(books.ledger(span), span)
+    return Close(
+        month=month,
+        closed_at=iso(books.at),
+        start=iso(span.start),
+        end=iso(span.end),
+        time_zone=settings.zone.key,
+        currency=settings.reporting_currency,
+        as_of={name: iso(time) for name, time in sorted(books.as_of.items())},
+        pricing=books.pricing.book.text_hash,
+        lines=dict(_lines(found)),
+        reconciliation=(),
+        doubts=[*doubts(found), *_more_doubts(books, found, behind)],
+    )
+
+
+def _lines(found: Figures) -> Iterator[tuple[str, Decimal]]:
+    for (account, currency), cash in sorted(found.cash.items()):
+        for name, minor in _cash(cash):
+            yield f"{name} of {account}, {currency}", major(minor, currency)
+    for (account, currency), tax in sorted(found.collected_tax.items()):
+        yield f"collected tax of {account}, {currency}", tax
+    for basis in ("cash", "recognized"):
+        if basis in found.revenue:
+            yield f"revenue, {basis}", found.revenue[basis]
+    for (provider, model), cost in sorted((found.cost or {}).items()):
+        yield f"usage of {provider} {model}", cost
+    for component, amount in sorted(found.components.items()):
+        yield f"cost, {component}", amount
+    if found.components:
+        yield "cost, all", sum(found.components.values(), Decimal(0))
+    for basis in ("cash", "recognized"):
+        if basis in found.gross_profit:
+            yield f"gross profit, {basis}", found.gross_profit[basis]
+
+
+def _cash(cash: Cash) -> Iterator[tuple[str, int]]:
+    yield "gross volume", cash.gross_volume
+    yield "refunds", cash.refunds
+    yield "disputes", cash.disputes
+    yield "processing fees", cash.fees
+    yield "net sales", cash.net_sales
+
+
+def _more_doubts(books: Books, found: Figures, behind: Sequence[str]) -> Iterator[str]:
+    for name in behind:
+        time = books.as_of.get(name)
+        yield f"{name} is not known to the month's end: " + ("never read whole" if time is None else f"of {iso(time)}")
+    for name in sorted(found.complete):
+        if not found.complete[name]:
+            yield f"gross profit on the basis {name} is at most what is shown"
+    for balance in balances(books.connection):
+        if balance.drift and ledger_source(balance.account) in books.sources.ledger:
+            amount = exact(major(balance.drift, balance.currency))
+            yield f"the ledger of {balance.account} differs from Stripe's balance by {amount} {balance.currency}"
+    for usage in books.settings.usage:
+        if reprice_pending(books.connection, usage.name):
+            yield f"usage of {usage.name} is still being read again for changed prices"
+
+
+def _reconciliation(books: Books, month: str, clock: Clock) -> Iterator[str]:
+    first = date.fromisoformat(f"{month}-01")
+    last = (first + timedelta(days=32)).replace(day=1)
+    start, end = (int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) for day in (first, last))
+    try:
+        found = compared(books.settings, books.settings.accounts, start, end, clock)
+    except MarginError as error:
+        yield f"not compared: {error}"
+        return
+    for one in found:
+        yield from _said(one)
+
+
+def _said(one: Compared) -> Iterator[str]:
+    differing = [line for line in one.lines if not line.matches]
+    days = f"{iso(one.start)} to {iso(one.end)}, UTC"
+    if not differing:
+        yield f"{one.account}: {len(one.lines)} lines of Stripe's report of {days} agree"
+    for line in differing:
+        net = exact(major(line.ours.net - line.stripe.net, line.currency))
+        yield f"{one.account}: {line.category} in {line.currency} DIFFERS from Stripe's report of {days} by {net} net"
+
+
+# --- what has changed -----------------------------------------------------------------------------------------------
+
+
+def changes(former: Close, now: Close) -> Iterator[tuple[str, Decimal | None, Decimal | None]]:
+    """Lines that are not what they were; None: the line was not there."""
+    for name in dict.fromkeys([*former.lines, *now.lines]):
+        was, is_ = former.lines.get(name), now.lines.get(name)
+        if was != is_:
+            yield name, was, is_
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def read_closes(file: Path) -> list[Close]:
+    """The closes that a file holds, oldest first; none where there is no file. Raises StateError."""
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StateError(f"{file}: {error.strerror}") from None
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise StateError(f"{file}: its format is {document['format']!r}, this program reads {FORMAT}")
+        return [
+            Close(**{**one, "lines": {name: Decimal(amount) for name, amount in one["lines"].items()}})
+            for one in document["closes"]
+        ]
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise StateError(f"{file}: is not a file of closes ({error}); move it away to begin anew") from None
+
+
+def write_closes(file: Path, closes: Sequence[Close]) -> None:
+    """Whole or not at all."""
+    text = as_json({"format": FORMAT, "closes": [one.document() for one in closes]}) + "\n"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False) as made:
+            made.write(text)
+            made.flush()
+            os.fsync(made.fileno())
+        Path(made.name).replace(file)
+    except OSError as error:
+        raise StateError(f"{file}: {error.strerror}") from None
+
+
+# --- output ---------------------------------------------------------------------------------------------------------
+
+Differences = Sequence[tuple[str, Decimal | None, Decimal | None]]
+
+
+def _table(now: Close, former: Close | None, differences: Differences, file: Path, again: bool) -> Iterator[str]:
+    yield f"{now.month}: {now.start} to {now.end}, {now.time_zone}, in {now.currency}"
+    yield "as of " + ", ".join(f"{name} {time}" for name, time in now.as_of.items())
+    yield f"prices {now.pricing[:12]}"
+    yield ""
+    if former is None or again:
+        yield from aligned(("line", "amount"), list(now.lines.items()))
+    elif not differences:
+        yield f"as it was closed at {former.closed_at}"
+        yield ""
+        yield from aligned(("line", "amount"), list(now.lines.items()))
+    else:
+        yield f"closed at {former.closed_at}; since then:"
+        yield ""
+        rows: list[tuple[Value, ...]] = [
+            (name, was, is_, signed((is_ or Decimal(0)) - (was or Decimal(0)))) for name, was, is_ in differences
+        ]
+        yield from aligned(("line", "closed", "now", "difference"), rows)
+        if former.pricing != now.pricing:
+            yield ""
+            yield f"prices have changed: {former.pricing[:12]} to {now.pricing[:12]}"
+    yield ""
+    yield from (f"reconciliation: {line}" for line in now.reconciliation)
+    yield from (f"open: {line}" for line in now.doubts)
+    if not now.doubts:
+        yield "nothing is open"
+    yield ""
+    if former is None or again:
+        yield f"kept in {file}"
+    elif differences:
+        yield f"{file} is as it was; --again adds a close with these figures to it"
+
+
+def _json(now: Close, former: Close | None, differences: Differences, file: Path, again: bool) -> Iterator[str]:
+    yield as_json(
+        {
+            "now": now.document(),
+            "closed": None if former is None else former.document(),
+            "differences": [
+                {
+                    "line": name,
+                    "closed": None if was is None else exact(was),
+                    "now": None if is_ is None else exact(is_),
+                }
+                for name, was, is_ in differences
+            ],
+            "file": str(file),
+            "kept": former is None or again,
+        }
+    )
+
+
+_FORMS = {"table": _table, "json": _json}

@@ -1,0 +1,265 @@
+"""``margin-exporter report`` and ``close`` on a small business: totals are those of ``/metrics``, and a close stays."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from test_oracle import Business
+from test_oracle import run as run_once
+
+from exporter.clock import FixedClock
+from exporter.demo import usage_log
+from exporter.demo.scenario import history_and_spans
+from exporter.demo.server import running
+from exporter.demo.usage import usage_rows
+from exporter.demo.world import DEMO_KEY, World
+from exporter.errors import ConfigError, StateError
+from exporter.serve.close import Wanted as CloseWanted
+from exporter.serve.close import close
+from exporter.serve.report import BY, Wanted, report
+from exporter.serve.snapshots import View, samples_of
+from exporter.store.reading import reading
+
+NOW = int(datetime(2026, 11, 22, 15, 16, 24, tzinfo=UTC).timestamp())
+CLOCK = FixedClock(NOW)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A business that was read once. ``samples``: what ``/metrics`` said then, by name and labels."""
+
+    folder: Path
+    environment: dict[str, str]
+    view: View
+    samples: dict[tuple[str, tuple[str, ...]], float]
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        return self.folder / "margin.yaml", self.folder / "pricing.yaml"
+
+    def report(self, **wanted: object) -> int:
+        return report(*self.files, self.environment, Wanted(**wanted), CLOCK)  # type: ignore[arg-type]
+
+    def close(self, month: str = "2026-10", **wanted: object) -> int:
+        flags = CloseWanted(month, self.folder / "closes", **wanted)  # type: ignore[arg-type]
+        return close(*self.files, self.environment, flags, CLOCK)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("shop")
+    history, spans = history_and_spans(7, NOW, customers=60, days=70)
+    rows = usage_rows(7, NOW, spans)
+    world = World(history, clock=FixedClock(NOW))
+    world.desk.looks = 0
+    usage_url, state_url = f"sqlite:///{folder}/usage.db", f"sqlite:///{folder}/state.db"
+    engine = create_engine(usage_url)
+    usage_log.create(engine)
+    usage_log.fill(engine, rows)
+    with running(world) as url:
+        view, exporter, loaded = run_once(Business(history, rows, url), folder, "UTC", usage_url, state_url)
+        samples = {(sample.name, sample.labels): sample.value for sample in samples_of(view, loaded)}
+        exporter.stop()
+        exporter.store.close()
+        environment = {
+            "STRIPE_API_KEY": DEMO_KEY,
+            "STRIPE_API_BASE": url,
+            "USAGE_DATABASE_URL": usage_url,
+            "STATE_DATABASE_URL": state_url,
+        }
+        yield Shop(folder, environment, view, samples)
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("window", ["mtd", "prev_month", "7d", "yesterday"])
+@pytest.mark.parametrize("by", [by for by in BY if by != "total"])
+def test_rows_add_up_to_the_total_and_that_is_the_one_of_metrics(
+    shop: Shop, capsys: pytest.CaptureFixture[str], by: str, window: str
+) -> None:
+    assert shop.report(window=window, by=by, format="json") == 0
+    found = shown(capsys)
+    rows, total = found["rows"], found["total"]
+    assert isinstance(rows, list)
+    assert isinstance(total, dict)
+    amounts = {name for name, value in total.items() if isinstance(value, str) and value.lstrip("-")[:1].isdigit()}
+    assert "cost" in amounts
+    for name in amounts:
+        values = [Decimal(row[name]) for row in rows if row[name] is not None]
+        if name.startswith("gross_profit") and by == "day" and len(values) < len(rows):
+            continue  # a day on which a source ends in mid-bucket has none of its own
+        assert abs(sum(values, Decimal(0)) - Decimal(total[name])) < Decimal("1e-8"), name
+        if name.startswith(("revenue", "gross_profit")):
+            kind, basis = name.rsplit("_", 1)
+            labels = (basis, window, "usd")
+            assert float(total[name]) == pytest.approx(shop.samples[f"margin_{kind}_amount", labels], abs=1e-9)
+    usage = [shop.samples["margin_cost_component_amount", ("usage", window, "usd")]]
+    if by in ("component", "day"):
+        usage += [v for (name, labels), v in shop.samples.items() if name == "margin_cost_component_amount"
+                  and labels[0] != "usage" and labels[1] == window]  # fmt: skip
+    assert float(total["cost"]) == pytest.approx(sum(usage), abs=1e-9)
+
+
+def test_the_whole_as_a_table(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.report(window="2026-10") == 0
+    page = capsys.readouterr().out
+    assert page.startswith("2026-10: 2026-10-01T00:00:00Z to 2026-11-01T00:00:00Z, UTC, in usd\nas of stripe/demo/")
+    revenue = next(line for line in page.splitlines() if line.startswith("revenue         cash"))
+    assert revenue.split()[-1] == f"{shop.view.windows[-1].revenue['cash']:.2f}"
+
+
+def test_csv_of_models(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.report(window="mtd", by="model", format="csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert rows[-1]["provider"] == "total"
+    for row in rows[:-1]:
+        sample = shop.samples["margin_cost_amount", (row["provider"], row["model"], "mtd", "usd")]
+        assert float(row["cost"]) == pytest.approx(sample, abs=1e-9)
+
+
+def test_focus(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.report(window="prev_month", focus=True) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    total = sum((Decimal(row["BilledCost"]) for row in rows), Decimal(0))
+    assert float(total) == pytest.approx(shop.samples["margin_cost_component_amount", ("usage", "prev_month", "usd")])
+    assert {row["BillingPeriodStart"] for row in rows} == {"2026-10-01T00:00:00Z"}
+    assert {row["BillingPeriodEnd"] for row in rows} == {"2026-11-01T00:00:00Z"}
+    assert {row["ChargeCategory"] for row in rows} == {"Usage"}
+    assert {row["BillingCurrency"] for row in rows} == {"USD"}
+    assert all(row["ChargePeriodStart"] < row["ChargePeriodEnd"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"), [("2026-12", "has not begun yet"), ("lately", "is none of today, yesterday")]
+)
+def test_windows_that_are_none(shop: Shop, window: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shop.report(window=window)
+
+
+# --- close ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_close_is_made_once_and_shows_what_came_after(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    file = shop.folder / "closes" / "2026-10.json"
+    assert shop.close() == 0
+    first = capsys.readouterr().out
+    assert f"kept in {file}" in first
+    assert "reconciliation: demo: " in first
+    assert "agree" in first
+    kept = file.read_bytes()
+    assert shop.close() == 0
+    assert "as it was closed at 2026-11-22T15:16:24Z" in capsys.readouterr().out
+    assert file.read_bytes() == kept
+
+    pricing = shop.files[1]
+    before = pricing.read_text()
+    try:
+        pricing.write_text(before.replace("0.14", "0.15"))
+        assert pricing.read_text() != before
+        assert shop.close(offline=True, format="json") == 3
+        found = shown(capsys)
+        differences = found["differences"]
+        assert isinstance(differences, list)
+        lines = {row["line"]: Decimal(row["now"]) - Decimal(row["closed"]) for row in differences}
+        models = {name: amount for name, amount in lines.items() if name.startswith("usage of ")}
+        assert models
+        assert lines["cost, usage"] == lines["cost, all"] == sum(models.values()) > 0
+        assert lines["gross profit, cash"] == lines["gross profit, recognized"] == -lines["cost, all"]
+        assert len(lines) == len(models) + 4
+        assert file.read_bytes() == kept
+        assert shop.close(offline=True) == 3
+        page = capsys.readouterr().out
+        assert "closed at 2026-11-22T15:16:24Z; since then:" in page
+        assert "prices have changed" in page
+        assert "reconciliation: not compared with Stripe (--offline)" in page
+        assert shop.close(offline=True, again=True) == 0
+        assert len(json.loads(file.read_text())["closes"]) == 2
+        capsys.readouterr()
+        assert shop.close(offline=True) == 0
+    finally:
+        pricing.write_text(before)
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("month", "message"),
+    [("2026-11", "is not over yet in UTC"), ("October", "is not a month"), ("2026-13", "is not a month")],
+)
+def test_months_that_cannot_be_closed(shop: Shop, month: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shop.close(month)
+
+
+def test_a_month_that_is_not_known_to_its_end(shop: Shop) -> None:
+    with create_engine(shop.environment["STATE_DATABASE_URL"]).begin() as connection:
+        name = "usage/studio"
+        was = connection.execute(text(f"select data_at from source_status where source = '{name}'")).scalar_one()
+        connection.execute(text(f"update source_status set data_at = 1 where source = '{name}'"))
+    try:
+        with pytest.raises(
+            StateError, match=r"2026-10 is not known to its end \(2026-11-01T00:00:00Z\) by usage/studio"
+        ):
+            shop.close()
+    finally:
+        with create_engine(shop.environment["STATE_DATABASE_URL"]).begin() as connection:
+            connection.execute(text(f"update source_status set data_at = {was!r} where source = '{name}'"))
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "{}", '{"format": "margin-close/9", "closes": []}', '{"format": "margin-close/1"}']
+)
+def test_a_file_that_holds_something_else(shop: Shop, kept: str) -> None:
+    file = shop.folder / "closes" / "2026-10.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(kept)
+    try:
+        with pytest.raises(StateError, match=r"2026-10\.json: "):
+            shop.close(offline=True)
+        assert file.read_text() == kept
+    finally:
+        file.unlink()
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def test_a_reading_is_of_one_moment(shop: Shop) -> None:
+    """What is committed while it goes on is not in it."""
+    url = shop.environment["STATE_DATABASE_URL"]
+    count = text("select count(*) from audit")
+    with reading(url) as connection:
+        before = connection.execute(count).scalar_one()
+        with create_engine(url).begin() as writer:
+            writer.execute(text("insert into audit (at, event, detail) values (1, 'test', '')"))
+        assert connection.execute(count).scalar_one() == before
+    with reading(url) as connection:
+        assert connection.execute(count).scalar_one() == before + 1
+
+
+def test_who_has_seen_enough_is_no_error(shop: Shop) -> None:
+    margin, pricing = shop.files
+    command = (
+        f"{sys.executable} -m exporter report --focus --window=30d --config.file={margin} --pricing.file={pricing}"
+    )
+    found = subprocess.run(
+        f"({command}; echo $? >&2) | head -1", shell=True, capture_output=True, text=True,
+        env={**shop.environment, "PYTHONPATH": str(Path(__file__).parent.parent), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert found.stdout.startswith("BilledCost,")
+    assert found.stderr in ("141\n", "0\n")
+    assert "Traceback" not in found.stderr
