@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from usage_world import BOOK, DAY, NOW, Log, LogUrl, Row, World, book, sqlite_url
 
+from exporter.cost import jobbooks
 from exporter.cost.jobbooks import JOB_COST
 from exporter.fx import Fx, FxRate
 from exporter.store import jobs
@@ -194,8 +195,26 @@ def test_a_cost_that_is_not_known_in_the_reporting_currency_is_in_no_histogram(m
     assert read(world).unpriced == 1
 
 
-def test_however_often_it_is_polled_the_end_is_the_same(tmp_path: Path, log_url: LogUrl) -> None:
-    """A log of ten days of retries, followed poll by poll or all at once."""
+def test_a_log_without_an_index_is_not_asked_for_its_jobs(tmp_path: Path, log_url: LogUrl) -> None:
+    log = Log(log_url("sqlite"), indexed=False)
+    log.put(Row(1, AT, units="1", job="a"))
+    world = a_world(log, sqlite_url(tmp_path, "state.sqlite"))
+    settle(world)
+    with world.store.read() as connection:
+        assert jobs.jobs_read(connection, "usage") is None
+    log.run("CREATE INDEX calls_at ON calls (at)")
+    world.restart()
+    settle(world)
+    assert shown(world)[0] == {"succeeded": 1}
+    world.close()
+
+
+@pytest.mark.parametrize("rows_at_a_time", [20_000, 30])
+def test_however_often_it_is_polled_the_end_is_the_same(
+    tmp_path: Path, log_url: LogUrl, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log of ten days of retries, followed poll by poll or all at once, by days or by hours."""
+    monkeypatch.setattr(jobbooks, "ROWS", rows_at_a_time)
     rows = [
         Row(
             i, NOW - (300 - i) * 2900 - (i * 7) % 1300, units=str(i % 9), job=f"j{i // 3 + (i % 5 == 0)}",
@@ -204,7 +223,7 @@ def test_however_often_it_is_polled_the_end_is_the_same(tmp_path: Path, log_url:
         for i in range(300)
     ]  # fmt: skip
     ends = []
-    for name, steps in (("once", 1), ("often", 15)):
+    for name, steps in (("once", 1), ("often", 8)):
         log = Log(log_url("sqlite"))
         world = a_world(log, sqlite_url(tmp_path, f"{name}.sqlite"), now=NOW - 10 * DAY)
         log.put(Row(-1, NOW - 11 * DAY))

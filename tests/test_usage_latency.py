@@ -106,6 +106,13 @@ def test_two_times_tell_it_too(make: Make) -> None:
     assert polled(world, 0, 60) == {("kling", "succeeded"): {"60": (1, Decimal(40))}}
 
 
+def test_an_empty_log_has_none(make: Make) -> None:
+    world = make(mapped={"latency": "took", "job": "job"})
+    assert polled(world, 0, 60) == {}
+    world.log.put(Row(1, NOW + 30, took="1", job="a"))
+    assert polled(world, 60, 60) == {("kling", "succeeded"): {"1": (1, Decimal(1))}}
+
+
 def test_milliseconds(make: Make) -> None:
     world = make(Row(1, NOW - 3000, took="2499.9"), mapped={"latency_ms": "took"})
     assert polled(world, 0, 60) == {("kling", "succeeded"): {"2.5": (1, Decimal("2.4999"))}}

@@ -23,6 +23,7 @@ from exporter.usagelog import UsageSettings
 Line = tuple[str, str]
 """``ok``, ``warn`` or ``error``, and the text."""
 
+_SHOWN = ("time", "updated_at", "id", "customer", "user", "job", "latency", "latency_ms", "started", "finished")
 SAMPLE = 3
 RECENT = 7 * 86_400
 """The sample's rows are of so many seconds before the newest that the clock allows, else any."""
@@ -36,7 +37,7 @@ def inspect_log(connection: Connection, settings: UsageSettings, table: UsageTab
     yield "ok", f"columns found: {', '.join(f'{c.name} ({c.shown})' for c in table.columns.values())}"
     columns = settings.columns
     for field, given in columns:
-        if field in ("time", "updated_at", "id", "customer", "user", "job") and given in table.columns:
+        if field in _SHOWN and given in table.columns:
             yield "ok", f"{field} ← {given}"
     for field, sql in table.dimensions:
         yield "ok", f"{field.replace('attribute:', 'attribute ')} ← {_source(settings, field) or sql}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from exporter.clock import bucket_of, day_of
+from exporter.clock import BUCKET, bucket_of, day_of
 from exporter.cost.days import DAY
 from exporter.cost.evidence import choose
 from exporter.cost.history import spans
@@ -48,7 +48,7 @@ HISTORY: Final = 62 * DAY
 MEMORY: Final = 7 * DAY
 """A job is known to have settled while its rows are no older than this, beyond the re-read window."""
 ROWS: Final = 20_000
-"""The watermark goes on by a day, or by more days that have no more rows than this together."""
+"""About so many rows, which are held in memory, the watermark passes at a time."""
 SECONDS: Final = 5.0
 """Time that a poll spends on jobs that wait; the rest is for the next."""
 
@@ -93,11 +93,13 @@ class JobBooks:
             self._step(until, self._next(until, horizon))
 
     def _next(self, until: int, horizon: int) -> int:
-        """Where the watermark goes next: to the horizon, or by as many days as have not too many rows."""
+        """Where the watermark goes next: to the horizon, or as far as there are not too many rows."""
         cuts = self.tick.cuts
         with self.tick.source.store.read() as state:
             stored = self.tick.history.requests_by_day(state, cuts.day(until), horizon, cuts)
         end, rows = cuts.next_day(until), stored.get(cuts.day(until), 0)
+        if rows > ROWS:  # a part of the day, as its rows lie evenly
+            return min(end, horizon, until + max(BUCKET, bucket_of(DAY * ROWS // rows)))
         while end < horizon and rows + stored.get(end, 0) <= ROWS:
             rows += stored.get(end, 0)
             end = cuts.next_day(end)

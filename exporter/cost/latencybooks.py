@@ -32,6 +32,8 @@ def observe_latency(tick: Tick, latency: Latency, *, whole: bool, bounds: Sequen
     begin = max(bucket_of(tick.at - tick.settings.reread), memory.latency_from or 0, memory.begin)
     changed = {bucket for bucket in tick.changed if bucket >= begin}
     spans = [(begin, tick.end)] if whole else _spans(changed)
+    if spans and not tick.table.indexed:  # each statement reads all rows
+        spans = [(spans[0][0], spans[-1][1])]
     spans = [(start, min(end, tick.end)) for start, end in spans if start < min(end, tick.end)]
     if not spans:
         return

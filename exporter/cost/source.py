@@ -125,13 +125,18 @@ class UsageSource:
         if self._books is None or self._books_of is not tick.book:
             self._books, self._books_of = SettledBooks(Settling(tick.book, self.zone, self._status_of)), tick.book
         self._books.book(tick)
-        latency = tick.table.latency
-        if latency is not None and tick.complete:
-            observe_latency(tick, latency, whole=not self.observed)
-            self.observed = True
-        if self.jobs is not None and tick.complete and tick.table.job is not None and tick.table.time is not None:
-            JobBooks(tick, self._books.segments, self.jobs).work()
+        if tick.complete and tick.table.time is not None:
+            self._follow(tick, self._books)
         return True
+
+    def _follow(self, tick: Tick, books: SettledBooks) -> None:
+        """What is counted once and behind the buckets: latencies, and jobs."""
+        if tick.table.latency is not None:
+            observe_latency(tick, tick.table.latency, whole=not self.observed)
+            self.observed = True
+        # Without an index each look at jobs would read all rows, many times over at first.
+        if self.jobs is not None and tick.table.job is not None and tick.table.indexed:
+            JobBooks(tick, books.segments, self.jobs).work()
 
     def forget(self) -> None:
         """After a transaction that may not have committed: nothing in memory is trusted."""

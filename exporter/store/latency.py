@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
-from exporter.store.database import upsert
 from exporter.store.schema_jobs import latency_counted
+from exporter.store.usage_write import delete_sql, insert_rows, run_many
 
 
 class Cell(NamedTuple):
@@ -35,8 +35,9 @@ def load_counted(connection: Connection, source: str, start: int, end: int) -> d
 
 def save_counted(connection: Connection, source: str, counted: Mapping[Cell, Counted]) -> None:
     """So much was counted of these cells by now."""
-    for cell, (rows, total) in sorted(counted.items()):
-        upsert(connection, latency_counted, {"source": source, **cell._asdict(), "rows": rows, "total": total})
+    columns = [column.name for column in latency_counted.primary_key.columns]
+    run_many(connection, delete_sql(latency_counted, columns), [(source, *cell) for cell in counted])
+    insert_rows(connection, latency_counted, ((source, *cell, *sums) for cell, sums in sorted(counted.items())))
 
 
 def forget_counted(connection: Connection, source: str, before: int) -> None:
