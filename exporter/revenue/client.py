@@ -108,7 +108,8 @@ class StripeReader:
         self._monotonic = monotonic
         self.pace = Pace(account.requests_per_second, self._sleep, monotonic)
         _quieten()
-        self._transport = Transport(str(account.api_base), account.workers + 4, read_timeout)
+        connections = 4 * account.workers  # ledger, subscriptions, invoices and payments may be read at the same time
+        self._transport = Transport(str(account.api_base), connections, read_timeout)
         self._client = stripe.StripeClient(
             account.api_key.reveal(),
             stripe_version=STRIPE_VERSION,
