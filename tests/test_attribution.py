@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -259,7 +260,58 @@ RANDOM_CALLS = st.lists(
 )
 
 
-@given(RANDOM_SALES, RANDOM_CALLS, st.sets(st.sampled_from(CUSTOMERS[1:])), st.integers(AT - 3 * DAY, AT))
+ALLOCATED = (
+    PRICES
+    + """
+    subscriptions:
+      - {id: pro, from: 2026-11-22, amount: "86.4", currency: usd, every: day, allocate_by: METHOD}
+fixed_costs:
+  - {id: gpu, from: 2026-11-22, amount: "43.2", currency: usd, every: day, allocate_by: METHOD}
+  - {id: rent, from: 2026-11-22, amount: "8640", currency: usd, every: day}
+"""
+)
+
+
+@cache
+def allocating(method: str) -> Pricing:
+    return Pricing(parse_pricebook(ALLOCATED.replace("METHOD", method)), {"usage": lambda _: "succeeded"})
+
+
+@pytest.mark.parametrize(
+    ("method", "shares"),
+    [
+        ("cost", {"a": Fraction(100, 155), "b": Fraction(20, 155), OTHER: Fraction(30, 155)}),
+        ("revenue", {"a": Fraction(80, 143), "b": Fraction(60, 143), OTHER: 0}),  # 80, 60, 0, and 3 of nobody
+        ("none", {"a": 0, "b": 0, OTHER: 0}),
+    ],
+)
+def test_plans_are_borne_as_the_price_book_says(
+    method: str, shares: dict[str, Fraction | int], settings: Settings, pricing: Pricing
+) -> None:
+    made = world(SALES, CALLS, ("a", "b"), settings=settings)
+    _, before = shown(made, pricing, settings)
+    found, by = shown(made, allocating(method), settings)
+    borne = Fraction(1296, 10) * (AT - TODAY) / DAY
+    for label, share in shares.items():
+        assert before.gross_profit["cash"][label] - by.gross_profit["cash"][label] == borne * share, label
+    assert sum(by.gross_profit["cash"].values()) == Fraction(found.gross_profit["cash"])
+    assert by.revenue == before.revenue
+    assert by.cost == before.cost
+
+
+def test_what_nobody_can_bear_is_nobodys(settings: Settings, pricing: Pricing) -> None:
+    made = world(SALES, [], ("a", "b"), settings=settings)
+    by = [shown(made, one, settings)[1].gross_profit["cash"] for one in (pricing, allocating("cost"))]
+    assert {label: by[0][label] - by[1][label] for label in ("a", "b", OTHER)} == {"a": 0, "b": 0, OTHER: 0}
+
+
+@given(
+    st.sampled_from(["none", "cost", "revenue"]).map(allocating),
+    RANDOM_SALES,
+    RANDOM_CALLS,
+    st.sets(st.sampled_from(CUSTOMERS[1:])),
+    st.integers(AT - 3 * DAY, AT),
+)
 @examples(max_examples=120, deadline=None)
 def test_all_labels_add_up_to_the_total(
     tmp_path_factory: pytest.TempPathFactory,

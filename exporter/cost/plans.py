@@ -15,6 +15,11 @@ Every = Literal["day", "week", "month", "year"]
 """A period of calendar time, counted from the plan's ``from``."""
 
 
+Allocation = Literal["none", "cost", "revenue"]
+"""In proportion to what a cost is shared among customers and products: not at all, to the cost of their usage, or to
+their revenue."""
+
+
 class Recurring(Dated):
     """``amount`` for each period, the first one from ``from``; accrued by elapsed time. Without ``to`` it goes on."""
 
@@ -22,6 +27,7 @@ class Recurring(Dated):
     amount: DecimalText
     currency: Currency
     every: Every
+    allocate_by: Allocation = "none"
 
 
 class Includes(Document):

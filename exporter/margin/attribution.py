@@ -4,8 +4,9 @@ Every label's revenue, cost and profit are its own; ``other`` is all labels with
 ``unattributed`` what nobody knows whose it is. The one of them that cannot be read is what remains of the total, so
 that the sum over all labels is the total, exactly.
 
-Contribution is revenue − usage − the fees of the label's charges. Costs that belong to nobody (Stripe's own fee rows,
-payout fees, plans, fixed costs) stay in ``unattributed``.
+Contribution is revenue − usage − the fees of the label's charges − the plans and fixed costs that the price book says
+to allocate. Costs that belong to nobody (Stripe's own fee rows, payout fees, other plans and fixed costs) stay in
+``unattributed``.
 
 Usage by customer is kept by business day (split where a price changes). Where a window begins or ends within a day, the
 cost of each kind of usage in that part of the day is shared in proportion to the day: its sum is exact, its split is
@@ -28,6 +29,7 @@ from exporter.margin.figures import Figures
 from exporter.margin.groups import OTHER, UNATTRIBUTED, DayCost, Grouped, Money, Shares
 from exporter.margin.ledger import Ledger, cut, split
 from exporter.margin.parts import Part
+from exporter.margin.plans import allocated
 from exporter.margin.usage import Pricing, cost_of
 from exporter.store.usage import UsageKey, UsageTotal
 
@@ -65,7 +67,8 @@ def attribute(figures: Figures, grouped: Grouped, ledger: Ledger, pricing: Prici
         if end not in shared:
             shared[end] = _costs(grouped, ledger, pricing, settings, window.start, end)
         fees = _fees(grouped, ledger, settings, window.start, end)
-        profit[basis] = _profits(sales, fees, shared[end], total)
+        plans = _allocated(sales, shared[end], pricing, settings, window.start, end)
+        profit[basis] = _profits(sales, fees, shared[end], plans, total)
     return Attributed(revenue, costs, profit)
 
 
@@ -100,9 +103,23 @@ def _money(ledger: Ledger, settings: Settings, start: int, end: int) -> Money:
     return whole
 
 
-def _profits(revenue: Amounts, fees: Amounts, costs: Amounts, total: Decimal) -> Amounts:
+def _allocated(revenue: Amounts, costs: Amounts, pricing: Pricing, settings: Settings, start: int, end: int) -> Amounts:
+    """What of plans and fixed costs each label bears in ``[start, end)``, in proportion to its usage's cost or to its
+    revenue, where that is above 0. Where nobody has any, nobody bears it."""
+    found = dict.fromkeys(revenue, Fraction(0))
+    for method, amount in allocated(pricing.book, settings.fx, settings.zone, start, end).items():
+        weights = {label: max(Fraction(0), of) for label, of in (costs if method == "cost" else revenue).items()}
+        whole = sum(weights.values(), Fraction(0))
+        if whole:
+            _add(found, {label: Fraction(amount) * weight / whole for label, weight in weights.items()})
+    return found
+
+
+def _profits(revenue: Amounts, fees: Amounts, costs: Amounts, plans: Amounts, total: Decimal) -> Amounts:
     """Contribution of each label; ``unattributed`` has all that is not anybody's."""
-    found = {label: revenue[label] - fees[label] - costs[label] for label in revenue if label != UNATTRIBUTED}
+    found = {
+        label: revenue[label] - fees[label] - costs[label] - plans[label] for label in revenue if label != UNATTRIBUTED
+    }
     return {**found, UNATTRIBUTED: Fraction(total) - sum(found.values(), Fraction(0))}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from exporter.clock import day_of, day_starts
 from exporter.config import Fx
 from exporter.cost.accrual import accrued
 from exporter.cost.billing import EXACT
-from exporter.cost.plans import Recurring
+from exporter.cost.plans import Allocation, Recurring
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.settlement import Settled
 
@@ -52,6 +52,20 @@ def plans_of(book: PriceBook, settled: Settled, fx: Fx, zone: ZoneInfo, start: i
         if amount is not None:
             found.components["breakage"] = amount
     return found
+
+
+def allocated(book: PriceBook, fx: Fx, zone: ZoneInfo, start: int, end: int) -> Mapping[Allocation, Decimal]:
+    """What of plans and fixed costs is to be shared among customers and products in ``[start, end)``, by how."""
+    found = Plans()
+    shared: dict[Allocation, list[tuple[Recurring, ZoneInfo]]] = {"cost": [], "revenue": []}
+    for provider in book.providers.values():
+        for plan in provider.subscriptions:
+            shared.get(plan.allocate_by, []).append((plan, provider.zone))
+    for cost in book.fixed_costs:
+        shared.get(cost.allocate_by, []).append((cost, UTC))
+    for method, plans in shared.items():
+        _accrue(found, method, plans, fx, zone, start, end)
+    return {method: found.components[method] for method in shared if method in found.components}
 
 
 def _accrue(

@@ -6,9 +6,10 @@ from typing import Final
 
 TEXT: Final = """
 # Margin by customer and by product
-In the reporting currency, by contribution: revenue less usage and the fees of the label's charges; costs of nobody in
-particular are in `unattributed`. The labels with series of their own are chosen once per business day from `30d`;
-`other` is all the rest, `unattributed` what nobody knows whose it is, and the sum over all labels is the total.
+In the reporting currency, by contribution: revenue less usage, the fees of the label's charges, and the plans and
+fixed costs that `allocate_by` shares; costs of nobody in particular are in `unattributed`. The labels with series of
+their own are chosen once per business day from `30d`; `other` is all the rest, `unattributed` what nobody knows whose
+it is, and the sum over all labels is the total.
 
 gauge margin_customer_revenue_amount{customer_id,basis,window,currency}
     Net revenue of a customer in the window before fees, major units of the reporting currency; refunds and disputes
