@@ -109,7 +109,7 @@ class StripeReader:
         self.pace = Pace(account.requests_per_second, self._sleep, monotonic)
         _quieten()
         connections = 4 * account.workers  # ledger, subscriptions, invoices and payments may be read at the same time
-        self._transport = Transport(str(account.api_base), connections, read_timeout)
+        self._transport = Transport(connections, read_timeout)
         self._client = stripe.StripeClient(
             account.api_key.reveal(),
             stripe_version=STRIPE_VERSION,

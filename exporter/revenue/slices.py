@@ -24,11 +24,11 @@ from exporter.store.slices import StoredSlice, load_slices, move_slices, split_s
 
 log = logging.getLogger("exporter.revenue")
 
-PAGES_PER_COMMIT = 24
+PAGES_PER_COMMIT = 40
 COMMIT_EVERY = 0.25
 """Seconds that the writer waits for a batch to fill: one commit of many pages costs half of many commits."""
-PAGES_WAITING = 2 * PAGES_PER_COMMIT
-"""Pages beyond one per thread that may wait for the writer: bounds memory."""
+PAGES_WAITING = PAGES_PER_COMMIT
+"""Pages beyond one per thread that may wait for the writer, or are being written: bounds memory."""
 WORTH_SPLITTING = 8
 """Pages that a slice must promise before it is halved."""
 

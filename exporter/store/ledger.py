@@ -186,20 +186,24 @@ def _insert(connection: Connection, account: str, fresh: Mapping[str, BalanceTra
     groups: dict[tuple[int, _Key], list[BalanceTransaction]] = {}
     for row in rows:
         created, amount = row.created, row.amount
-        key = (row.currency, row.category, row.balance_type, amount < 0)
-        groups.setdefault((created - created % BUCKET, key), []).append(row)
+        key = (created - created % BUCKET, (row.currency, row.category, row.balance_type, amount < 0))
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [row]
+        else:
+            group.append(row)
     totals: list[tuple[object, ...]] = []
     sums: dict[_Key, _Sum] = {}
     payments: Counter[str] = Counter()
-    for (bucket, key), group in groups.items():
+    for (bucket, of), group in groups.items():
         total = _sum_of(group)
-        totals.append((account, bucket, *key, *total[:4]))
-        sums[key] = _joined(sums[key], total) if key in sums else total
-        currency, category, _, negative = key
+        totals.append((account, bucket, *of, *total[:4]))
+        sums[of] = _joined(sums[of], total) if of in sums else total
+        currency, category, _, negative = of
         bare = [row for row in group if row.customer_id is None]
         if bare:
-            of = total if len(bare) == len(group) else _sum_of(bare)
-            orphans.add(bucket, currency, category, of.rows, of.amount, of.fee)
+            lost = total if len(bare) == len(group) else _sum_of(bare)
+            orphans.add(bucket, currency, category, lost.rows, lost.amount, lost.fee)
         if category == "charge" and not negative:
             for (method, expanded), count in Counter(map(_METHOD, group)).items():
                 payments[method_label(method, expanded)] += count
