@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import stripe
+from webserver import Pair, certificate
 
 from exporter.revenue.connections import Connections
 from exporter.revenue.transport import Transport
@@ -154,6 +157,36 @@ def test_a_plain_server_is_not_spoken_to_in_secret(server: Server) -> None:
     reason, said = failure(server.url.replace("http:", "https:"))
     assert reason == "connection"
     assert said.startswith("no connection (SSL")
+
+
+@pytest.fixture
+def secure(server: Server, tmp_path: Path) -> Pair:
+    """The server speaks TLS from now on; the authority that signed its certificate."""
+    authority = certificate(tmp_path, "ca")
+    own = certificate(tmp_path, "server", authority)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own.cert, own.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    return authority
+
+
+def test_an_encrypted_connection_is_used_again(server: Server, secure: Pair) -> None:
+    asking = Connections(server.url, 2, 5.0, str(secure.cert))
+    for _ in range(3):
+        assert asking.ask("GET", "/", {})[2] == server.body
+    assert server.connections == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server, secure: Pair) -> None:
+    assert failure(server.url) == ("connection", "the server's TLS certificate could not be verified")
+    assert server.asked == []
+
+
+def test_a_certificate_of_another_name_is_refused(server: Server, secure: Pair) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Connections(server.url.replace("127.0.0.1", "localhost"), 2, 5.0, str(secure.cert)).ask("GET", "/", {})
+    assert server.asked == []
 
 
 def test_a_proxy_is_asked_for_the_whole_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
