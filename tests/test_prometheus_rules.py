@@ -161,7 +161,8 @@ def test_rules_survive_two_replicas(rule: dict[str, Any]) -> None:
             continue
         for before in re.split(rf"{name}\b", expression)[:-1]:
             collapsed = re.search(
-                r"max (without \(instance(, window)?\)|by \(job\)) \( ?(\w+_over_time\(|delta\(|increase\()?$", before
+                r"max (without \(instance(, \w+)*\)|by \(job\)) \( ?(\w+_over_time\(|delta\(|increase\()?$",
+                before,
             )
             assert collapsed, f"{name} is not collapsed over instances"
 

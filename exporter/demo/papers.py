@@ -68,7 +68,7 @@ def fx_old(papers: Papers) -> None:
 
 
 def budget_burn(papers: Papers) -> None:
-    """The budget is a quarter of what it should be."""
+    """The budget of a month is 100 dollars."""
     papers.correct_margin('amount: "40000"', 'amount: "100"')
 
 

@@ -68,8 +68,8 @@ def totals() -> list[Json]:
             f'sum by (currency) (job_currency:margin_cost_amount_month:projected{{job="$job"}}) or {month}',
             EARNED(
                 "What will this month cost?",
-                "All cost components of the month so far, and the pace of the last 7 days for the rest. Without a "
-                "budget in margin.yaml: the month so far.",
+                "The p50 of the forecast, all cost components. Until 14 days are known, and where margin.yaml has a "
+                "budget: the month so far and the pace of the last 7 days.",
                 window="this month.",
             ),
         ),
