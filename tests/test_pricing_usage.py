@@ -149,6 +149,24 @@ def test_nothing_changes_and_nothing_is_written(world: PriceWorld) -> None:
         assert connection.exec_driver_sql("SELECT count(*), sum(m0) FROM usage_booked, usage_segment").one() == before
 
 
+def test_rates_that_do_not_end_make_no_difference() -> None:
+    """The same price in segments that are cut otherwise: sums of rates of 60 digits differ in the last of them."""
+    rates = [
+        {"up_to": "20", "price": "1", "currency": "usd"},
+        {"price": "0.5", "per_units": "7", "currency": "usd"},
+    ]
+    charge = {"quantity": "characters", "tiers": {"mode": "graduated", "over": "month", "rates": rates}}
+    cut = [entry("t", ("2026-01-01", charge)), entry("t", ("2026-01-01", charge), ("2026-11-21T06:15:00Z", charge))]
+    old, new = (book_of({"prices": [one]}) for one in cut)
+    with PriceWorld(old) as world:
+        start = NOW - NOW % DAY - DAY
+        world.put(Row(i, start + i * 700, "t", quantities={"characters": str(i * 7 % 11)}) for i in range(100))
+        world.poll()
+        status, found = run(world, old, new)
+        assert (status, found["lines"][0]["difference"]) == (0, "0")
+        assert found["lines"][0]["old_cost"] > "1"
+
+
 def test_usage_that_loses_its_price_has_a_status_of_its_own() -> None:
     with PriceWorld(OLD) as world:
         world.put([*ROWS, LOST])

@@ -27,6 +27,7 @@ from exporter.margin.usage import Pricing, joined
 from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, usage_keys
 
 ZERO = Decimal(0)
+NOISE = Decimal("1e-30")
 NO_RATE = "no_fx"
 """Beside the reasons of the price book: the price's currency has no exchange rate on that day."""
 
@@ -50,6 +51,17 @@ class Effect:
     priced: dict[str, int] = field(default_factory=dict)
     untold: int = 0
     untold_cost: Decimal = ZERO
+
+    @property
+    def difference(self) -> Decimal:
+        """New − old."""
+        return difference(self.old, self.new)
+
+
+def difference(old: Decimal, new: Decimal) -> Decimal:
+    """``new`` − ``old``; 0 where they differ only in how rates that do not end were cut (at 60 digits)."""
+    found = EXACT.subtract(new, old)
+    return found if abs(found) > NOISE else ZERO
 
 
 @dataclass

@@ -121,7 +121,7 @@ def _entry(one: Missing, section: _Section, said: str) -> list[str]:
         f"          - from: {_day(one.first)}",
         "            source:",
         "            checked:",
-        "            charges:",
+        "            charges:" + ("  # keep those that are billed: charges add up" if len(one.quantities) > 1 else ""),
     ]
     for quantity in one.quantities or ("requests",):
         rate = f"rates: [{{price: {FILL_IN}, currency: usd}}]"

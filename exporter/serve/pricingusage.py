@@ -19,7 +19,7 @@ from exporter.clock import Clock, SystemClock, day_of, day_start, iso
 from exporter.config import Settings, load_settings
 from exporter.cost.pricebook import PriceBook, Written, load_pricebook, load_written
 from exporter.errors import ConfigError, StateError
-from exporter.margin.pricechange import Change, Effect, change
+from exporter.margin.pricechange import Change, Effect, change, difference
 from exporter.margin.pricestub import stub
 from exporter.margin.unpriced import Missing, unpriced_usage
 from exporter.margin.usage import Pricing
@@ -109,7 +109,7 @@ def diff(
     if any(one.unpriced for one in found.models.values()):
         return WORSE
     same = found.old_plans.components == found.new_plans.components
-    moved = any(one.old != one.new or one.priced or one.untold for one in found.models.values())
+    moved = any(one.difference or one.priced or one.untold for one in found.models.values())
     return DIFFERENT if moved or not same else SAME
 
 
@@ -122,18 +122,18 @@ def _amounts(found: Change) -> list[tuple[Value, ...]]:
     rows: list[tuple[Value, ...]] = []
     for (provider, model), one in sorted(found.models.items(), key=lambda item: (-_size(item[1]), item[0])):
         lost, gained = sum(one.unpriced.values()), sum(one.priced.values())
-        sums = (one.requests, one.old, one.new, one.new - one.old)
+        sums = (one.requests, one.old, one.new, one.difference)
         rows.append(("usage", provider, model, *sums, lost, gained, one.untold))
     old, new = found.old_plans.components, found.new_plans.components
     for component in ("subscription", "fixed", "breakage"):
         if component in old or component in new:
             was, now = old.get(component, Decimal(0)), new.get(component, Decimal(0))
-            rows.append((component, None, None, None, was, now, now - was, None, None, None))
+            rows.append((component, None, None, None, was, now, difference(was, now), None, None, None))
     return rows
 
 
 def _size(effect: Effect) -> Decimal:
-    return abs(effect.new - effect.old)
+    return abs(effect.difference)
 
 
 def _diff_table(found: Change, span: Span) -> Iterator[str]:
@@ -144,14 +144,14 @@ def _diff_table(found: Change, span: Span) -> Iterator[str]:
     old = sum((row[4] for row in rows if isinstance(row[4], Decimal)), Decimal(0))
     new = sum((row[5] for row in rows if isinstance(row[5], Decimal)), Decimal(0))
     requests = sum(one.requests for one in found.models.values())
-    rows.append(("total", None, None, requests, old, new, new - old, None, None, None))
+    rows.append(("total", None, None, requests, old, new, difference(old, new), None, None, None))
     heads = (*DIFF_HEADS, "%", *COUNT_HEADS)
     shown = []
-    for *row, difference, lost, gained, untold in rows:
-        assert isinstance(difference, Decimal)
+    for *row, more, lost, gained, untold in rows:
+        assert isinstance(more, Decimal)
         assert isinstance(row[4], Decimal)
-        share = percent(difference, row[4])
-        shown.append((*row, signed(difference) or None, share, lost or None, gained or None, untold or None))
+        share = percent(more, row[4])
+        shown.append((*row, signed(more) or None, share, lost or None, gained or None, untold or None))
     empty = [i for i in range(len(heads)) if i >= len(DIFF_HEADS) + 1 and not any(row[i] for row in shown)]
     kept = [i for i in range(len(heads)) if i not in empty]
     yield from aligned([heads[i] for i in kept], [[row[i] for i in kept] for row in shown])
