@@ -14,6 +14,7 @@ import pytest
 from price_oracle import Oracle
 from price_oracle import Row as OracleRow
 from price_world import NOW, PriceWorld, book_of
+from usage_world import LogUrl
 
 from exporter import cli
 from exporter.clock import FixedClock
@@ -21,6 +22,8 @@ from exporter.cost.onerow import Row
 from exporter.cost.pricebook import Written, parse_written
 from exporter.cost.priceexplain import WHY, explain
 from exporter.cost.pricing import Priced, Unpriced, UnpricedReason
+from exporter.cost.rowread import read_row
+from exporter.cost.usagedb import UsageDatabase
 from exporter.errors import ConfigError
 from exporter.serve.pricingexplain import Asked, explain_price
 
@@ -419,3 +422,19 @@ def test_the_command(written: Written, tmp_path: Path, capsys: pytest.CaptureFix
     row = Row("kling", "cliff", 0)
     assert isinstance(explain(written, row, TODAY).chosen.outcome, Unpriced)
     assert isinstance(explain(written, ROW, TODAY).chosen.outcome, Priced)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql", "mysql", "duckdb", "clickhouse"])
+def test_a_row_is_found_in_every_engine(engine: str, log_url: LogUrl) -> None:
+    quantities = {"duration_s": "2.5", "reported": "0.4", "currency": "EUR", "logged": "0.1"}
+    rows = [OracleRow(i, NOW - 60 - i, "m", "failed", "720p", quantities=quantities) for i in (7, 77)]
+    with PriceWorld(metered(), usage_url=log_url(engine)) as world:
+        world.put(rows)
+        with UsageDatabase(world.settings).reading() as connection:
+            found = read_row(connection, world.settings, "77", NOW)
+            with pytest.raises(ConfigError, match='has no row with id "78"'):
+                read_row(connection, world.settings, "78", NOW)
+    assert found == Row(
+        "P", "m", NOW - 137, "failed", "", {"duration_s": Decimal("2.5")}, {"resolution": "720p"},
+        Decimal("0.4"), "EUR", Decimal("0.1"),
+    )  # fmt: skip
