@@ -109,9 +109,12 @@ class JobBooks:
         """At first with jobs of the past; with another mapping from now on, as each job is observed once."""
         memory, first = self.memory, self.memory.jobs_mapping is None
         since = max(memory.begin, self.tick.cuts.day(horizon - HISTORY)) if first else horizon
+        since = min(since, horizon)
         forget_jobs(connection, self.name)
         former = JobsRead(**memory.jobs) if memory.jobs else JobsRead(0, 0)
-        memory.jobs = former._replace(since=min(since, horizon), until=min(since, horizon))._asdict()
+        whole = memory.frozen_before is None and since <= memory.begin
+        known = 0 if whole else since  # before the log's first row there is nothing to know
+        memory.jobs = former._replace(since=known, until=since)._asdict()
         memory.jobs_mapping = mapping
         memory.save(connection, self.tick.source.name)
 

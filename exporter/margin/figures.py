@@ -158,10 +158,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     if money is not None and money.whole:
         components["fees"] = money.fees
         components["payout_fees"] = money.payout_fees
-    jobs = None
-    if usage_known:
-        keys, settled = ledger.keys, ledger.settled
-        jobs = job_figures(ledger.jobs, window, keys, pricing, settings.fx, settings.zone, settled)
+    jobs = job_figures(ledger.jobs, window, settings.zone) if usage_known else None
     return Figures(
         window=window,
         cash=_by_account(days, ledger),

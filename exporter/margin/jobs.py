@@ -13,13 +13,9 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_starts
-from exporter.config import Fx
-from exporter.cost.settlement import Settled
+from exporter.cost.pricing import EXACT
 from exporter.margin.jobsread import Jobs
-from exporter.margin.parts import Part
-from exporter.margin.usage import Pricing, cost_of
 from exporter.margin.windows import Window
-from exporter.store.usage import UsageKey
 
 
 @dataclass(frozen=True)
@@ -31,34 +27,26 @@ class JobFigures:
     superseded: Mapping[str, Decimal] = field(default_factory=dict)
 
 
-def job_figures(
-    jobs: Jobs | None,
-    window: Window,
-    keys: Mapping[int, UsageKey],
-    pricing: Pricing,
-    fx: Fx,
-    zone: ZoneInfo,
-    settled: Settled,
-) -> JobFigures | None:
-    """None where the beginning of the window is not known, or nothing in it has had time to settle."""
+def job_figures(jobs: Jobs | None, window: Window, zone: ZoneInfo) -> JobFigures | None:
+    """None where the beginning of the window is not known, or nothing in it has had time to settle. Without ``cost``
+    where an exchange rate is missing."""
     starts = day_starts(window.start, window.end, zone)
     if jobs is None or not starts or not jobs.since <= starts[0] < jobs.until:
         return None
+    # Days were cut in the zone of their time; those of a former zone begin at other hours.
+    days = [found for day, found in jobs.days.items() if starts[0] <= day < window.end]
     counts: dict[str, int] = defaultdict(int)
-    rows: dict[tuple[str, bool], list[Part]] = defaultdict(list)
-    for day in starts:
-        found = jobs.days.get(day)
-        for status, count in found.jobs.items() if found else ():
+    for found in days:
+        for status, count in found.jobs.items():
             counts[status] += count
-        for group, parts in found.rows.items() if found else ():
-            rows[group] += parts
     costs: dict[str, Decimal] = dict.fromkeys(counts, Decimal(0))
     superseded: dict[str, Decimal] = {}
-    for (status, over), parts in rows.items():
-        cost = cost_of(parts, keys, pricing, fx, zone, settled)
-        if cost.missing_fx:
+    for found in days:
+        if found.costs is None:
             return JobFigures(counts)
-        costs[status] += cost.total
-        for (provider, _), amount in cost.by_model.items() if over else ():
-            superseded[provider] = superseded.get(provider, Decimal(0)) + amount
+        for (status, over), by_provider in found.costs.items():
+            for provider, amount in by_provider.items():
+                costs[status] = EXACT.add(costs[status], amount)
+                if over:
+                    superseded[provider] = EXACT.add(superseded.get(provider, Decimal(0)), amount)
     return JobFigures(counts, costs, superseded)

@@ -15,7 +15,7 @@ from exporter.config import Settings
 from exporter.cost.settlement import Settled
 from exporter.margin.cash import Cash, CashKey
 from exporter.margin.groups import Grouped
-from exporter.margin.jobsread import Jobs
+from exporter.margin.jobsread import Jobs, Prices
 from exporter.margin.parts import Part
 from exporter.margin.recognized import Recognized
 from exporter.margin.remembered import Remembered
@@ -234,6 +234,11 @@ def read_ledger(
     keys = memory.keys(connection)
     groups = memory.groups.read(connection, revised, segments, keys, start)
     seen = memory.seen(connection, windows)
+    settled = NOTHING if pricing is None else settled_usage(connection, pricing, keys, zone, first, end)
+    prices = None
+    if pricing is not None and settings is not None:
+        prices = Prices(pricing, keys, settings.fx, zone, settled)
+    logs = [name.removeprefix("usage/") for name in sources.usage]
     return Ledger(
         sources=sources,
         as_of=as_of,
@@ -245,9 +250,9 @@ def read_ledger(
         buckets=memory.buckets(connection, revised, edges),
         active=memory.active(connection, revised, days) if seen is None else seen,
         unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
-        settled=NOTHING if pricing is None else settled_usage(connection, pricing, keys, zone, first, end),
+        settled=settled,
         groups=groups,
-        jobs=memory.jobs.read(connection, [name.removeprefix("usage/") for name in sources.usage], first, end),
+        jobs=memory.jobs.read(connection, logs, first, end, prices),
         recognized=_recognized(connection, sources, as_of, start, memory, settings, groups, keys),
     )
 

@@ -21,8 +21,11 @@ CHUNK = 500
 
 
 class JobsRead(NamedTuple):
-    """How far the jobs of a usage log have been followed. Those with a row in ``since ≤ t < until`` have settled, or
-    are open. ``late``: rows that came after their job had settled. ``unpriced``: settled jobs without a whole cost."""
+    """How far the jobs of a usage log have been followed.
+
+    Those with a row in ``since ≤ t < until`` have settled, or are open; ``since`` is 0 where there is nothing before.
+    ``late``: rows that came after their job had settled. ``unpriced``: settled jobs without a whole cost.
+    """
 
     since: int
     until: int
