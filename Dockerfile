@@ -17,10 +17,11 @@ LABEL org.opencontainers.image.title="margin-exporter" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# A fixed number, so that volumes keep their owner. Nothing in the image is writable but the state directory.
+# A fixed number, so that volumes keep their owner. Nothing in the image is writable but the directories of state and history.
 RUN groupadd --system --gid 10110 margin \
  && useradd --system --uid 10110 --gid margin --home-dir /var/lib/margin --no-create-home --shell /usr/sbin/nologin margin \
- && install --directory --owner margin --group margin --mode 0700 /var/lib/margin
+ && install --directory --owner margin --group margin --mode 0700 /var/lib/margin \
+ && install --directory --owner margin --group margin --mode 0755 /var/lib/margin-history
 
 COPY --from=build /opt/margin /opt/margin
 COPY pricing.yaml /etc/margin/pricing.yaml

@@ -23,6 +23,8 @@ from exporter import __version__, cli
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 TEXT = (ROOT / "docker-compose.yml").read_text()
+ONCE = {"history-file", "history"}
+"""They do their work and end."""
 each = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 
 
@@ -45,7 +47,7 @@ def test_services_are_hardened(service: dict[str, Any]) -> None:
     user = service["user"].split(":")
     assert all(int(part) > 0 for part in user), "never root"
     assert "/tmp" in service["tmpfs"]
-    assert service["restart"] == "unless-stopped"
+    assert service["restart"] == ("no" if service.get("profiles") == ["backfill"] else "unless-stopped")
 
 
 @each
@@ -56,6 +58,9 @@ def test_ports_are_published_on_this_machine_only(service: dict[str, Any]) -> No
 
 @each
 def test_services_say_whether_they_are_well(service: dict[str, Any]) -> None:
+    if service["restart"] == "no":
+        assert service.get("healthcheck", {"disable": True}) == {"disable": True}
+        return
     check = service["healthcheck"]
     assert check["test"][0] in ("CMD", "CMD-SHELL")
     assert {"interval", "timeout", "retries", "start_period"} <= check.keys()
@@ -81,8 +86,28 @@ def test_only_one_exporter_answers_to_the_name_that_prometheus_scrapes() -> None
     assert SERVICES["exporter-demo"]["networks"]["inside"]["aliases"] == ["exporter"]
 
 
-def test_nothing_but_the_exporter_has_a_profile() -> None:
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"exporter", "exporter-demo"}
+def test_nothing_but_the_exporter_and_history_has_a_profile() -> None:
+    profiles = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"exporter", "exporter-demo"} | ONCE
+
+
+def test_history_is_written_and_taken_in_once() -> None:
+    """The exporter writes the file where promtool reads it, which makes blocks of it where Prometheus keeps its own."""
+    writes, reads = SERVICES["history-file"], SERVICES["history"]
+    options = vars(cli.build_parser().parse_args(writes["command"]))
+    exporter = vars(cli.build_parser().parse_args(SERVICES["exporter"]["command"]))
+    assert [options["pricing.file"], options["config.file"]] == [exporter["pricing.file"], exporter["config.file"]]
+    assert writes["environment"].items() <= SERVICES["exporter"]["environment"].items()
+    *command, flag, file, blocks = reads["command"]
+    assert (command, flag) == (["tsdb", "create-blocks-from", "openmetrics"], "--max-block-duration=1500h")
+    assert file == options["output"]
+    assert f"--storage.tsdb.path={blocks}" in SERVICES["prometheus"]["command"]
+    assert f"prometheus:{blocks}" in reads["volumes"]
+    assert (reads["image"], reads["user"]) == (SERVICES["prometheus"]["image"], SERVICES["prometheus"]["user"])
+    folder = str(Path(file).parent)
+    assert f"history:{folder}" in writes["volumes"]
+    assert re.search(rf"--owner margin --group margin --mode 0755 {folder}$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert reads["depends_on"] == {"history-file": {"condition": "service_completed_successfully"}}
 
 
 def test_prometheus_keeps_three_years_and_takes_no_orders() -> None:

@@ -14,16 +14,19 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 from town import DAY, HOUR, NOW, Town, a_town
 from usage_world import sqlite_url
 
 from exporter.clock import BUCKET, FixedClock
 from exporter.fx import Fx, FxRate
+from exporter.margin.attribution import attribute
 from exporter.margin.figures import Figures, deferred_of, figures
 from exporter.margin.ledger import Sources, read_ledger
 from exporter.margin.past import Past, beginnings
 from exporter.margin.pastcash import PastCash
 from exporter.margin.pastearned import PastEarned
+from exporter.margin.pastgroups import PastGroups
 from exporter.margin.recognition import Book, Cell, Cut, Piece, Shard, earned, pieces
 from exporter.margin.windows import WINDOWS, windows
 from exporter.metrics.samples import window_samples
@@ -91,7 +94,29 @@ def compare(town: Town, state: str, count: int) -> set[tuple[str, str]]:
                     found |= {(window.name, basis) for basis in made.gross_profit}
                 if window.name == "today" and ledger.recognized is not None:
                     assert deferred_of(ledger, at).keys() == deferred_of(live, at).keys()
+        mornings = [at for at in hours if datetime.fromtimestamp(at, settings.zone).hour == 0]
+        assert compare_groups(past, connection, loaded, sorted(dice.sample(mornings, 6)))
     return found
+
+
+def compare_groups(past: Past, connection: Connection, loaded: Loaded, times: Sequence[int]) -> int:
+    """Customers and products at these times, in their order; how many windows were compared."""
+    settings, count = loaded.settings, 0
+    groups = PastGroups(connection, settings, loaded.pricing, past)
+    for at in times:
+        made = {(dimension, window): found for dimension, window, found in groups.at(at)}
+        spans = {window.name: (window, ledger) for window, ledger in past.at(at)}
+        live = read_ledger(
+            connection, Sources.of(settings), spans["24h"][1].as_of, [window for window, _ in spans.values()],
+            settings.zone, None, settings, loaded.pricing,
+        )  # fmt: skip
+        for (dimension, name), found in made.items():
+            window, ledger = spans[name]
+            if ledger.as_of == live.as_of:
+                whole = figures(live, loaded.pricing, settings, at, window)
+                assert found == attribute(whole, live.groups[dimension], live, loaded.pricing, settings), (at, name)
+                count += 1
+    return count
 
 
 def same(made: Figures, expected: Figures, loaded: Loaded) -> None:

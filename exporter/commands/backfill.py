@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 
-from exporter.commands.flags import Chosen, file_flags, flag, log_flags, path, variable_of
+from exporter.commands.flags import Chosen, file_flags, flag, log_flags, path, switch, variable_of
 
 SUMMARY = "write the figures of the past as a file for Prometheus"
 DETAILS = """\
-Computes the figures of each full hour since the ledger began from what is stored, and writes them as OpenMetrics
-with the labels that a scrape gives them. It ends before the first live sample. Works beside a running exporter and
-changes nothing. docs/history.md says how Prometheus, VictoriaMetrics and Mimir take the file in."""
+Computes the figures of each full hour since the ledger began from what is stored, those by customer and product
+of each day, and writes them as OpenMetrics with the labels that a scrape gives them. It ends before the first live
+sample. Works beside a running exporter and changes nothing. docs/history.md says how Prometheus, VictoriaMetrics
+and Mimir take the file in."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         f"instance=exporter:10110 stay unless said otherwise [{variable or 'none'}]",
     )
     flag(parser, "--format", "form of the file", "openmetrics", choices=("openmetrics", "victoriametrics"))
+    switch(parser, "--without-customers", "leave out customers and products, which have a sample a day")
     file_flags(parser)
     log_flags(parser)
 
@@ -48,6 +50,7 @@ def run(chosen: Chosen) -> int:
         str(chosen["to"]),
         labels,
         "victoriametrics" if chosen["format"] == "victoriametrics" else "openmetrics",
+        bool(chosen["without_customers"]),
     )
     written = backfill(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, wanted)
     print(  # noqa: T201

@@ -30,7 +30,7 @@ from exporter.margin.groups import OTHER, UNATTRIBUTED, DayCost, Grouped, Money,
 from exporter.margin.ledger import Ledger, cut, split
 from exporter.margin.parts import Part
 from exporter.margin.plans import allocated
-from exporter.margin.usage import Pricing, cost_of
+from exporter.margin.usage import Pricing
 from exporter.store.usage import UsageKey, UsageTotal
 
 Amounts = Mapping[str, Fraction]
@@ -157,8 +157,7 @@ def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Setting
         for key, cost in of_day.items():
             part = Fraction(cost) / Fraction(whole[key]) if whole.get(key) else 0
             _add(found, {label: share * part for label, share in day.by_key.get(key, {}).items()})
-    usage = ledger.usage_in(start, end, zone)
-    total = cost_of(usage, ledger.keys, pricing, fx, zone, ledger.settled).total
+    total = ledger.cost_in(start, end, pricing, settings).total
     return _remainder(found, grouped, total)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -48,24 +48,30 @@ class Money(NamedTuple):
         )
 
 
+class CashByLabel(Protocol):
+    """Money by label: ``CashShares``, or the running sums of ``PastShares``."""
+
+    def of(self, start: int, end: int, fx: Fx, zone: ZoneInfo, /) -> Mapping[str, Money]: ...
+
+
 class CashShares:
     """Ledger totals by label. A span that was added up once is remembered: most windows stay as they were."""
 
     def __init__(self, totals: Sequence[CashTotal]) -> None:
         """``totals`` in order of time."""
-        self._totals = totals
+        self.totals = totals
         self._known: dict[tuple[int, int, str], tuple[Fx, Mapping[str, Money]]] = {}
 
     def of(self, start: int, end: int, fx: Fx, zone: ZoneInfo) -> Mapping[str, Money]:
         """Money by label of the totals with ``start ≤ bucket < end``; what has no rate on its day is left out."""
-        low = bisect_left(self._totals, start, key=_bucket)
-        high = bisect_left(self._totals, end, key=_bucket)
+        low = bisect_left(self.totals, start, key=_bucket)
+        high = bisect_left(self.totals, end, key=_bucket)
         span = (low, high, zone.key)
         known = self._known.get(span)
         if known is None or known[0] is not fx:
             if len(self._known) >= FOLDS:
                 self._known.clear()
-            known = self._known[span] = (fx, _join(self._totals[low:high], fx, zone))
+            known = self._known[span] = (fx, _join(self.totals[low:high], fx, zone))
         return known[1]
 
 
@@ -114,7 +120,7 @@ class Grouped:
 
     labels: Sequence[str]
     rest: str
-    cash: CashShares
+    cash: CashByLabel
     usage: Mapping[int, Shares]
     own: Callable[[UsageKey], str | None]
     days: Days

@@ -121,14 +121,14 @@ class Past:
         zone, low = settings.zone, start - REACH
         midnights = day_starts(low, end + DAY, zone)
         self._midnights = midnights
-        first = midnights[0]
-        self._keys = usage_keys(connection)
+        self.first = first = midnights[0]
+        self.keys = usage_keys(connection)
         revised = revisions(connection, first - DAY, end + DAY)
-        self._settled = settled_usage(connection, pricing, self._keys, zone, first, end)
+        self._settled = settled_usage(connection, pricing, self.keys, zone, first, end)
         self._costs = PastUsage(
             self._segments(revised, midnights),
             lambda low, high: parts_of(bucket_totals(connection, low, high), buckets=True),
-            lambda part: pricing.cost(part, self._keys, settings.fx, zone, self._settled),
+            lambda part: pricing.cost(part, self.keys, settings.fx, zone, self._settled),
             midnights,
         )
         self._cash = PastCash(_by_time(connection, first, end), settings.fx, zone)
@@ -137,13 +137,19 @@ class Past:
             findings(connection, name.removeprefix("usage/")).unreadable for name in self._sources.usage
         )
         self._begins = begins
-        self._recognized: PastRecognized | None = None
-        if self._sources.invoices and {*self._sources.ledger, *self._sources.invoices} <= known.keys():
-            accounts = {name.split("/")[1]: known[name] for name in self._sources.invoices}
-            logs = {name: known[name] for name in self._sources.usage if name in known}
-            self._recognized = PastRecognized(connection, settings, accounts, logs, self._keys, midnights)
+        self._known = known
+        self._recognized = self.recognized()
         self._seen = seen_stamp(connection) is not None
         self._active: dict[tuple[int, int], int] = {}
+
+    def recognized(self, customers: Collection[str] | None = None) -> PastRecognized | None:
+        """Recognised revenue, where it may be known; by product and customer, too, where ``customers`` are named."""
+        known, sources = self._known, self._sources
+        if not sources.invoices or not {*sources.ledger, *sources.invoices} <= known.keys():
+            return None
+        accounts = {name.split("/")[1]: known[name] for name in sources.invoices}
+        logs = {name: known[name] for name in sources.usage if name in known}
+        return PastRecognized(self._connection, self._settings, accounts, logs, self.keys, self._midnights, customers)
 
     @property
     def tells_deferred(self) -> bool:
@@ -167,7 +173,7 @@ class Past:
                     cash=self._cash,
                     currencies=self._currencies,
                     mrr=(),
-                    keys=self._keys,
+                    keys=self.keys,
                     segments=(),
                     buckets=(),
                     active=active,

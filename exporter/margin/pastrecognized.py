@@ -29,22 +29,24 @@ class PastRecognized:
         logs: Mapping[str, float],
         keys: Mapping[int, UsageKey],
         midnights: Sequence[int],
+        customers: Collection[str] | None = None,
     ) -> None:
         """``accounts``: name → the time its invoices are from; ``logs``: source → the time its usage is from;
-        ``midnights``: the starts of the business days in question."""
+        ``midnights``: the starts of the business days in question. ``customers``: those kept apart, and products;
+        None: nothing is kept apart."""
         self._connection = connection
         self._midnights = midnights
         self.packs = logs_of_packs(settings)
-        reader = PieceReader(connection, accounts, midnights[0], settings, frozenset())
+        reader = PieceReader(connection, accounts, midnights[0], settings, frozenset(customers or ()))
         packs: Iterator[tuple[Cell, Iterator[Piece]]] = iter(())
         self._findings = Findings()
         if self.packs and self.packs.keys() <= logs.keys():
             used = {name: logs[source] for source, name in self.packs.items()}
             shards, self._findings = PackMemory().read(
-                PackReader(connection, accounts, used, settings, reader.cell, ()), keys, midnights[0]
+                PackReader(connection, accounts, used, settings, reader.cell, customers or ()), keys, midnights[0]
             )
             packs = (cell for shard in shards.values() for cell in shard.pieces())
-        self._earned = PastEarned(reader.pieces(sorted(accounts)), packs, settings.fx, apart=False)
+        self._earned = PastEarned(reader.pieces(sorted(accounts)), packs, settings.fx, apart=customers is not None)
         self._linked_from = {account: self._linked(account) for account in accounts}
         self._unexplained = {account: recognition.unexplained_at(connection, account) for account in accounts}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from operator import add, sub
 from typing import Any, NamedTuple
 
@@ -173,10 +173,9 @@ class PastUsage:
     def _run(self, parts: Iterable[Part]) -> _Running:
         starts: list[int] = []
         sums = [_Sums()]
-        with localcontext(EXACT):
-            for part in parts:
-                starts.append(part.start)
-                sums.append(sums[-1].plus(self._columns.sums(self._price(part))))
+        for part in parts:
+            starts.append(part.start)
+            sums.append(sums[-1].plus(self._columns.sums(self._price(part))))
         return _Running(starts, sums)
 
 

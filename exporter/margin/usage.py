@@ -84,7 +84,8 @@ class Pricing:
         known = self._known.get(part)
         metered: object = (settled.buckets if part.bucket else settled.segments).get(part.start)
         if known is None or known[0] is not fx or known[1] is not zone or known[2] is not metered:
-            cost = _price(part, keys, self, fx, zone, settled)
+            with localcontext(EXACT):  # whoever asks first
+                cost = _price(part, keys, self, fx, zone, settled)
             known = self._known[part] = (fx, zone, metered, cost)
         return known[3]
 

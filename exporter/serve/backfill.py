@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 from tqdm import tqdm
 
-from exporter.clock import Clock, SystemClock, iso
+from exporter.clock import Clock, SystemClock, day_starts, iso
 from exporter.errors import ConfigError, StateError
-from exporter.margin.figures import figures
-from exporter.margin.ledger import Sources
+from exporter.margin.figures import Figures, figures
+from exporter.margin.ledger import Ledger, Sources
 from exporter.margin.past import Past, beginnings
+from exporter.margin.pastgroups import PastGroups
 from exporter.margin.pastmrr import PastMrr
+from exporter.margin.remembered import ENDED
+from exporter.margin.windows import Window
 from exporter.metrics.catalogue import Sample
+from exporter.metrics.group_samples import group_samples
 from exporter.metrics.history import Form, Grid, lines, target_labels
 from exporter.metrics.samples import budget_samples, deferred_samples, fx_samples, reconstructed_samples, window_samples
 from exporter.revenue.mrr_reconstructed import BilledLine, worths
@@ -43,6 +48,7 @@ class Wanted:
     last: str = ""
     labels: Sequence[str] = ()
     form: Form = "openmetrics"
+    without_customers: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,21 +144,53 @@ def _grids(
     past = Past(connection, loaded.settings, loaded.pricing, began, start, end, known)
     mrr = _mrr(connection, loaded)
     hours = Grid(range(start, end + 1, HOUR))
+    ended: Ended = {}
     for place, at in _progress(hours.times, "figures by the hour"):
-        hours.add(place, _samples(past, mrr, loaded, at))
-    return (hours,)
+        hours.add(place, _samples(past, mrr, loaded, at, ended))
+    if wanted.without_customers:
+        return (hours,)
+    groups = PastGroups(connection, loaded.settings, loaded.pricing, past)
+    days = Grid([] if groups.empty else list(_mornings(start, end, loaded.settings.zone)))
+    for place, at in _progress(days.times, "customers, products"):
+        for dimension, window, attributed in groups.at(at):
+            days.add(place, group_samples(dimension, attributed, window, loaded.settings.reporting_currency))
+    return (hours, days)
 
 
-def _samples(past: Past, mrr: PastMrr, loaded: Loaded, at: int) -> Iterator[Sample]:
+def _mornings(start: int, end: int, zone: ZoneInfo) -> Iterator[int]:
+    """The first full hour of each business day."""
+    for midnight in day_starts(start, end + 1, zone):
+        hour = _hour(midnight + HOUR - 1)
+        if start <= hour <= end:
+            yield hour
+
+
+Ended = dict[str, tuple[tuple[object, ...], Figures]]
+"""Figures of windows that had ended, by name, with all that they depend on."""
+
+
+def _samples(past: Past, mrr: PastMrr, loaded: Loaded, at: int, ended: Ended) -> Iterator[Sample]:
     """What a scrape at ``at`` would have shown of the windows, and what is known of the past beside them."""
     settings, currency = loaded.settings, loaded.settings.reporting_currency
     for window, ledger in past.at(at):
-        yield from window_samples(figures(ledger, loaded.pricing, settings, at, window), currency)
+        yield from window_samples(_figures(ledger, loaded, at, window, ended), currency)
         if window.name == "today" and past.tells_deferred:
             yield from deferred_samples(ledger, at)
     yield from reconstructed_samples(mrr.at(at), currency)
     yield from fx_samples(settings, settings.fx.rates, at)
     yield from budget_samples(settings, at)
+
+
+def _figures(ledger: Ledger, loaded: Loaded, at: int, window: Window, ended: Ended) -> Figures:
+    """As ``figures``. Those of a window that has ended are the same every hour but for the time that they are of."""
+    made_of = (window, frozenset(ledger.as_of), ledger.recognized and tuple(ledger.recognized.unexplained.items()))
+    known = ended.get(window.name)
+    if known is not None and known[0] == made_of and window.end <= at:
+        return replace(known[1], as_of=dict.fromkeys(known[1].as_of, float(at)))
+    found = figures(ledger, loaded.pricing, loaded.settings, at, window)
+    if window.name in ENDED:
+        ended[window.name] = (made_of, found)
+    return found
 
 
 def _mrr(connection: Connection, loaded: Loaded) -> PastMrr:
