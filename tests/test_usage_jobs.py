@@ -209,7 +209,7 @@ def test_a_log_without_an_index_is_not_asked_for_its_jobs(tmp_path: Path, log_ur
     world.close()
 
 
-@pytest.mark.parametrize("rows_at_a_time", [20_000, 30])
+@pytest.mark.parametrize("rows_at_a_time", [10_000, 30])
 def test_however_often_it_is_polled_the_end_is_the_same(
     tmp_path: Path, log_url: LogUrl, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

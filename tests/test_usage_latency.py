@@ -16,6 +16,9 @@ from usage_world import DAY, NOW, Log, LogUrl, Row, World, sqlite_url
 
 from exporter.config import UsageSettings
 from exporter.cost.latencybooks import LATENCY, news
+from exporter.databaseurl import DatabaseUrl
+from exporter.selecttext import select_text
+from exporter.store import jobs
 from exporter.store.histograms import histograms
 from exporter.store.latency import Cell, Counted
 
@@ -104,6 +107,19 @@ def test_two_times_tell_it_too(make: Make) -> None:
         zone="America/New_York",
     )
     assert polled(world, 0, 60) == {("kling", "succeeded"): {"60": (1, Decimal(40))}}
+
+
+@on_every_engine
+def test_of_a_query_too(make: Make) -> None:
+    """Its columns are named after what they say."""
+    world = make(Row(1, NOW - 3 * DAY, took="4", job="a"), Row(2, NOW - 3000, took="4", job="b"))
+    at = world.log.quote("at")
+    query = f"SELECT id, {at} AS time, provider, model, status, units, job, took AS latency FROM calls"
+    world.settings = UsageSettings(url=DatabaseUrl(world.log.url), query=select_text(query))
+    world.source = world.make()
+    assert polled(world, 0, 60) == {("kling", "succeeded"): {"5": (1, Decimal(4))}}
+    with world.store.read() as connection:
+        assert jobs.settled_jobs(connection, 0, 2**62) == {(NOW - NOW % DAY - 3 * DAY, "succeeded"): 1}
 
 
 def test_an_empty_log_has_none(make: Make) -> None:

@@ -47,7 +47,7 @@ HISTORY: Final = 62 * DAY
 """Jobs that ended so long before the first poll are read: the longest window, ``prev_month``, reaches so far back."""
 MEMORY: Final = 7 * DAY
 """A job is known to have settled while its rows are no older than this, beyond the re-read window."""
-ROWS: Final = 20_000
+ROWS: Final = 10_000
 """About so many rows, which are held in memory, the watermark passes at a time."""
 SECONDS: Final = 5.0
 """Time that a poll spends on jobs that wait; the rest is for the next."""
