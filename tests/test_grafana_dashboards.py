@@ -21,7 +21,8 @@ GRAFANA = ROOT / "grafana"
 sys.path.insert(0, str(GRAFANA))
 
 import build  # noqa: E402
-from boards import board, promql  # noqa: E402
+import shots  # noqa: E402
+from boards import board, overview, promql  # noqa: E402
 
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -223,6 +224,32 @@ def test_links_lead_to_dashboards_that_are_there() -> None:
         assert set(re.findall(r"var-(\w+)", variables)) <= known, f"/d/{uid}{variables}"
         for number in re.findall(r"viewPanel=(\d+)", variables):
             assert int(number) in {panel["id"] for panel in boards[uid]["panels"]}, f"/d/{uid}{variables}"
+
+
+def test_the_table_of_alerts_leads_where_the_alerts_do() -> None:
+    """One customer's alert leads to that customer, the table to all of them."""
+    groups = [group for path in RULES.glob("*.yml") for group in yaml.safe_load(path.read_text())["groups"]]
+    alerts = [rule for group in groups for rule in group["rules"] if rule.get("alert", "Watchdog") != "Watchdog"]
+    assert len(alerts) > 20
+    for rule in alerts:
+        name = rule["alert"].removeprefix("Margin")
+        boards = [uid for uid, names in overview.EXPLAINED_BY.items() if re.fullmatch(names, name)]
+        told = re.match(r"/d/([\w-]+)", rule["annotations"]["dashboard_url"])
+        assert told, name
+        assert told[1] in (boards[-1], boards[-1].removesuffix("s")), name
+
+
+def test_the_documentation_shows_each_dashboard() -> None:
+    page = (ROOT / "docs" / "dashboards.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for name in build.BOARDS:
+        assert f"](pictures/{name}.png)" in page
+    shown = [*re.findall(r"\]\((pictures/[\w-]+\.png)\)", page), *re.findall(r"docs/(pictures/[\w-]+\.png)", readme)]
+    for picture in shown:
+        file = ROOT / "docs" / picture
+        assert file.read_bytes().startswith(b"\x89PNG"), picture
+        assert file.stat().st_size < shots.LIMIT, picture
+    assert {file.name for file in (ROOT / "docs" / "pictures").iterdir()} == {Path(one).name for one in shown}
 
 
 def test_provisioning_agrees_with_the_compose_file() -> None:

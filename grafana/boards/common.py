@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from boards.looks import MARGIN_STEPS, SIGN_STEPS, Json, column, columns, goto, mapped, money
+from boards.looks import MARGIN_STEPS, SIGN_STEPS, Json, colored, column, columns, goto, mapped, money
 from boards.panels import about, query, stat, table, timeseries
 from boards.promql import EACH_WINDOW, by, history, metric
 from exporter.metrics.catalogue import WINDOWS
@@ -57,6 +57,9 @@ WINDOW_ORDER = " or ".join(f'label_replace(vector({i}), "window", "{w}", "", "")
 
 OVERVIEW, REVENUE, COST = "margin-overview", "margin-revenue", "margin-cost"
 CUSTOMERS, CUSTOMER, HEALTH = "margin-customers", "margin-customer", "margin-health"
+
+WRITTEN = "only margin-exporter backfill writes it"
+"""Why a series may be empty."""
 
 TO_CUSTOMER = goto(CUSTOMER, "Open ${__value.text}", customer="${__value.raw}")
 """From a table's cell with a customer's id."""
@@ -146,7 +149,9 @@ def unpriced() -> Json:
     )
 
 
-def profit_and_loss(title: str, description: str, sides: tuple[str, str, str], *, w: int, decimals: int = 0) -> Json:
+def profit_and_loss(
+    title: str, description: str, sides: tuple[str, str, str], *, w: int, h: int = 9, decimals: int = 0
+) -> Json:
     """Revenue, cost, profit and margin, one line a window: full from the first minute, whatever history there is.
 
     ``sides``: the expressions of revenue, cost and profit by window.
@@ -165,6 +170,7 @@ def profit_and_loss(title: str, description: str, sides: tuple[str, str, str], *
             ("Value #D", "Margin"),
         ],
         w=w,
+        h=h,
         join="window",
         sort=("Value #E", False),
         overrides=[
@@ -199,4 +205,24 @@ def cost_by_provider() -> Json:
         calcs=("lastNotNull",),
         links=goto(COST, "Only ${__field.labels.provider}", provider="${__field.labels.provider}"),
         min=0,
+    )
+
+
+def mrr_over_time() -> Json:
+    """MRR as it was seen, and before that as invoices tell it."""
+    return timeseries(
+        "MRR over time",
+        RECURRING(
+            "Does recurring revenue grow?",
+            "MRR of all accounts at the rates of each day. Grey, before the exporter's first poll: what invoices tell "
+            "(docs/history.md).",
+            window="each point.",
+        ),
+        [
+            query(by("currency", history("margin_mrr_reporting_amount")), "MRR · {{currency}}"),
+            query(by("currency", history("margin_mrr_reconstructed_amount")), "By invoices · {{currency}}"),
+        ],
+        unit="none",
+        overrides=[*money(), *colored(MRR="blue", By_invoices="text")],
+        links=goto(REVENUE, "What moved it?"),
     )

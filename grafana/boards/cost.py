@@ -16,7 +16,7 @@ from boards.common import (
 )
 from boards.looks import Json, colored, column, columns, dashed, fixed, goto, money
 from boards.panels import bargauge, query, stat, table, timeseries
-from boards.promql import by, increase, metric, threshold
+from boards.promql import by, increase, metric, rate, threshold
 
 CHOSEN = {"provider": "~$provider"}
 """Panels here follow the provider variable."""
@@ -65,13 +65,13 @@ def totals() -> list[Json]:
         ),
         amount(
             "Cost · at the month's end",
-            f'sum by (currency) (job_currency:margin_cost_amount_month:projected{{job="$job"}}) or {month}',
+            by("currency", metric("margin_month_end_cost_amount", percentile="p50")),
             EARNED(
                 "What will this month cost?",
-                "The p50 of the forecast, all cost components. Until 14 days are known, and where margin.yaml has a "
-                "budget: the month so far and the pace of the last 7 days.",
+                "All cost components of this month at its end: as likely to be more as less (docs/forecast.md).",
                 window="this month.",
             ),
+            empty="needs 14 days of usage",
         ),
         stat(
             "Budget used",
@@ -123,8 +123,8 @@ def moves() -> list[Json]:
     booked = increase("margin_usage_cost_amount_total", "1h", **CHOSEN)
     requests = increase("margin_usage_requests_total", "1h", **CHOSEN)
     per_model = by("provider, model", requests)
+    slow = rate("margin_usage_latency_seconds_bucket", "1h", status="succeeded", **CHOSEN)
     each = f"1000 * {by('provider, model, currency', booked)} / on (provider, model) group_left () ({per_model} > 0)"
-    statuses = by("status", increase("margin_usage_requests_total", "$__interval", **CHOSEN))
     return [
         row("Is it normal?"),
         cost_by_provider(),
@@ -151,6 +151,93 @@ def moves() -> list[Json]:
             min=0,
         ),
         timeseries(
+            "Cost of 1,000 requests",
+            USAGE(
+                "Does a request get dearer?",
+                "Cost booked in the hour before each point / requests in it; failures count, billed or not.",
+                window="rolling hour.",
+                unit="currency of each price.",
+            ),
+            [query(each, "{{model}} · {{currency}}")],
+            unit="none",
+            draw="bare",
+            legend="right",
+            calcs=("lastNotNull",),
+            overrides=money(),
+            links=ONLY,
+            min=0,
+        ),
+        timeseries(
+            "How long calls take · 95 of 100 are faster",
+            USAGE(
+                "Does a provider get slow?",
+                "95th percentile of the calls that succeeded in the hour before each point, by the log's own times.",
+                window="rolling hour.",
+                unit="seconds.",
+                source="the usage log.",
+            ),
+            [query(f"histogram_quantile(0.95, {by('le, provider', slow)}) >= 0", "{{provider}}")],
+            unit="s",
+            draw="bare",
+            legend="right",
+            calcs=("lastNotNull",),
+            links=ONLY,
+            empty="the log has no times of calls",
+            min=0,
+        ),
+    ]
+
+
+def waste() -> list[Json]:
+    """What was paid for nothing."""
+    window = {"window": "30d"}
+    statuses = by("status", increase("margin_usage_requests_total", "$__interval", **CHOSEN))
+    wasted = by("currency", metric("margin_wasted_cost_amount", **window, **CHOSEN))
+    spent = by("currency", metric("margin_cost_amount", **window, **CHOSEN))
+    reasons = by("reason, currency", metric("margin_wasted_cost_amount", **window, **CHOSEN))
+    jobs, good = metric("margin_jobs", **window), metric("margin_jobs", status="succeeded", **window)
+    per_good = f"{by('currency', metric('margin_job_cost_amount', **window))} / on () group_left () (sum({good}) > 0)"
+    settled = {"source": "the usage log's job ids.", "window": "last 30 days, settled jobs of all providers."}
+    return [
+        row("Is it wasted?"),
+        stat(
+            "Wasted · 30 days",
+            USAGE(
+                "How much bought nothing?",
+                "Cost of rows that failed, were moderated or canceled, or that a later attempt replaced / all cost.",
+                unit=RATIO,
+            ),
+            [query(f"({wasted} or 0 * {spent}) / ({spent} > 0)", "wasted", instant=True)],
+            unit="percentunit",
+            decimals=1,
+            steps=((None, "green"), (0.05, "yellow"), (0.15, "orange")),
+            empty="no priced usage",
+        ),
+        amount(
+            "Cost of a good job",
+            per_good,
+            USAGE(
+                "What does a result cost, failures included?",
+                "Cost of all attempts of settled jobs / jobs that succeeded.",
+                **settled,
+            ),
+            empty="the log names no jobs",
+        ),
+        stat(
+            "Jobs that failed",
+            USAGE(
+                "How often does a user get nothing?",
+                "Settled jobs of which no row succeeded / all settled jobs.",
+                unit="ratio of jobs.",
+                **settled,
+            ),
+            [query(f"1 - sum({good}) / (sum({jobs}) > 0)", "failed", instant=True)],
+            unit="percentunit",
+            decimals=1,
+            steps=((None, "green"), (0.05, "yellow"), (0.15, "orange")),
+            empty="the log names no jobs",
+        ),
+        timeseries(
             "Requests by outcome",
             USAGE(
                 "Does it work, and are failures rising?",
@@ -168,22 +255,19 @@ def moves() -> list[Json]:
             overrides=colored(succeeded="green", failed="red", moderated="yellow", canceled="super-light-blue"),
             min=0,
         ),
-        timeseries(
-            "Cost of 1,000 requests",
+        bargauge(
+            "Wasted by reason · 30 days",
             USAGE(
-                "Does a request get dearer?",
-                "Cost booked in the hour before each point / requests in it; failures count, billed or not.",
-                window="rolling hour.",
-                unit="currency of each price.",
+                "Why?",
+                "Failed, moderated or canceled, as far as it was billed; superseded: a success that a later attempt of "
+                "the same job replaced.",
             ),
-            [query(each, "{{model}} · {{currency}}")],
+            [query(f"sort_desc({reasons} > 0)", "{{reason}} · {{currency}}", instant=True)],
             unit="none",
-            draw="bare",
-            legend="right",
-            calcs=("lastNotNull",),
+            h=5,
+            color="red",
             overrides=money(),
-            links=ONLY,
-            min=0,
+            empty="nothing was wasted",
         ),
     ]
 
@@ -277,6 +361,7 @@ def prices() -> list[Json]:
     """Are prices there, fresh, and paid ahead?"""
     checked = f"time() - {metric('margin_price_checked_timestamp_seconds', **CHOSEN)}"
     left = metric("margin_pack_balance_units", **CHOSEN)
+    lasts = f"0 * {left} + on (provider, unit) group_left () {metric('margin_pack_runway_days', **CHOSEN)}"
     ends = f"{metric('margin_pack_expiry_timestamp_seconds', **CHOSEN)} - time()"
     return [
         row("Are prices right?"),
@@ -309,11 +394,12 @@ def prices() -> list[Json]:
             "Prepaid packs",
             USAGE(
                 "What is left of what we paid ahead?",
-                "Units left of packs that have not expired, and the time until the rest is lost.",
+                "Units left of packs that have not expired; how long they last at the pace of the last week; the time "
+                "until the rest is lost.",
                 window="now, a balance.",
                 unit="the pack's own.",
             ),
-            [query(left, table=True), query(ends, table=True)],
+            [query(left, table=True), query(lasts, table=True), query(ends, table=True)],
             [
                 ("provider", "Provider"),
                 ("pack", "Pack"),
@@ -323,10 +409,11 @@ def prices() -> list[Json]:
             ],
             w=8,
             h=8,
-            sort=("Value #B", False),
+            sort=("Value #C", False),
             empty="no packs",
             overrides=[
                 column("Left", unit="locale", decimals=0),
+                column("Lasts", unit="d", decimals=0, judged=((None, "red"), (7, "orange"), (30, "text"))),
                 column(
                     "Lost in", unit="s", decimals=0, judged=((None, "red"), (7 * 86400, "orange"), (30 * 86400, "text"))
                 ),
@@ -341,7 +428,7 @@ def build() -> Json:
         COST,
         "Cost",
         "Where does it go, is it normal, and is it priced right?",
-        [*totals(), *moves(), *breakdown(), *prices()],
+        [*totals(), *moves(), *waste(), *breakdown(), *prices()],
         [PROVIDER],
         tags=["engineering", "finance"],
         start="now-14d",

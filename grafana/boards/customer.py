@@ -32,7 +32,6 @@ def totals() -> list[Json]:
             profit,
             EARNED("What is left of them?", "Revenue less usage and the fees of their payments."),
             steps=SIGN_STEPS,
-            decimals=2,
             empty=EMPTY,
         ),
         stat(
@@ -40,7 +39,7 @@ def totals() -> list[Json]:
             EARNED("And of each dollar?", "Contribution / revenue.", unit=RATIO),
             [query(f"{profit} / ({revenue} > 0)", "margin", instant=True)],
             unit="percentunit",
-            decimals=1,
+            decimals=0,
             steps=MARGIN_STEPS,
             empty="no revenue",
         ),
@@ -48,21 +47,18 @@ def totals() -> list[Json]:
             "Revenue · 30 days",
             revenue,
             EARNED("What did we earn from them?", "Recognised revenue of their invoices and payments."),
-            decimals=2,
             empty=EMPTY,
         ),
         amount(
             "Cost · 30 days",
             cost,
             USAGE("What did they use?", "Priced usage that names them."),
-            decimals=2,
             empty=EMPTY,
         ),
         amount(
             "Cost · today",
             now("cost", "today", **ONE),
             USAGE("Is it still going on?", "Priced usage since midnight in the business time zone.", window="today."),
-            decimals=2,
             empty=EMPTY,
         ),
         stat(
@@ -99,7 +95,6 @@ def course() -> list[Json]:
             ],
             unit="none",
             overrides=[*money(), *colored(Revenue="blue", Cost="orange", Profit="green")],
-            empty=EMPTY,
         ),
         timeseries(
             "Cost · rolling 24 hours",
@@ -111,7 +106,6 @@ def course() -> list[Json]:
             [query(past("cost", "24h", **ONE), "Cost · {{currency}}")],
             unit="none",
             overrides=[*money(), *colored(Cost="orange")],
-            empty=EMPTY,
             min=0,
         ),
         profit_and_loss(

@@ -246,13 +246,16 @@ def books() -> list[Json]:
             "Age of the newest usage row, by provider",
             SELF(
                 "Which writer stopped?",
-                "Time since the newest row of each provider. Dashed: all of them above it is an alert.",
+                "Time since the newest row of each provider, at most a day. Dashed: an alert, if all are above it.",
                 window="each point.",
                 unit=AGE,
                 source="the usage log.",
                 lag="one minute.",
             ),
-            [query(newest, "{{provider}}"), query(threshold("usage_log_stalled_seconds"), "Alarm line")],
+            [
+                query(f"clamp_max({newest}, 86400)", "{{provider}}"),
+                query(threshold("usage_log_stalled_seconds"), "Alarm line"),
+            ],
             unit="s",
             legend="right",
             calcs=("lastNotNull",),

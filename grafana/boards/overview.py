@@ -17,6 +17,7 @@ from boards.common import (
     SELF,
     TO_CUSTOMER,
     USAGE,
+    WRITTEN,
     age_of_figures,
     amount,
     completeness,
@@ -25,6 +26,7 @@ from boards.common import (
     count,
     each_window,
     joined,
+    mrr_over_time,
     profit_and_loss,
 )
 from boards.looks import (
@@ -46,7 +48,15 @@ from boards.looks import (
 from boards.panels import query, stat, table, timeseries
 from boards.promql import NAMED, by, history, metric, threshold
 
-MAY_BE_EMPTY = {"Firing alerts": "nothing fires: good"}
+MAY_BE_EMPTY = {"Firing alerts": "nothing fires: good", "MRR over time/B": WRITTEN}
+EXPLAINED_BY = {
+    HEALTH: ".*",  # but for these
+    OVERVIEW: "GrossMargin.*|FiguresIncomplete|FxOld",
+    COST: "Cost.*|Budget.*|UnpricedUsage|PriceOld",
+    REVENUE: "Revenue.*|Churn.*|Refund.*|Dispute.*|PaymentFees.*|MrrDrift",
+    CUSTOMERS: "Customer.*",
+}
+"""Dashboards by the alerts that they explain, without their first word; a later line wins."""
 RATIO_30D = {"basis": "recognized", "window": "30d"}
 
 
@@ -70,7 +80,7 @@ def _margin() -> Json:
         steps=MARGIN_STEPS,
         text="value_and_name",
         name_size=14,
-        empty="no revenue, or a source is stale",
+        empty="no revenue, withheld, or a source is stale",
     )
 
 
@@ -108,15 +118,24 @@ def money_now() -> list[Json]:
             ),
             links=goto(COST, "Cost"),
         ),
-        amount(
+        stat(
             "Gross profit · this month",
-            joined("margin_gross_profit_amount", window="mtd"),
             EARNED(
-                "How does this month go?",
-                "Revenue minus all cost components since the month began in the business time zone.",
-                window="month to date, recognised revenue.",
+                "How does this month go, and how will it end?",
+                "Revenue minus all cost components since the month began in the business time zone. Expected: at its "
+                "end, as likely to be more as less (docs/forecast.md).",
+                window="this month, recognised revenue.",
             ),
+            [
+                query(joined("margin_gross_profit_amount", window="mtd"), "so far · {{currency}}", instant=True),
+                query(_expected("gross_profit", "p50"), "expected · {{currency}}", instant=True),
+            ],
+            unit="none",
+            text="value_and_name",
+            name_size=12,
             steps=SIGN_STEPS,
+            overrides=money(),
+            empty="a source is stale",
         ),
         amount(
             "MRR",
@@ -129,6 +148,56 @@ def money_now() -> list[Json]:
             links=goto(REVENUE, "Revenue"),
         ),
     ]
+
+
+def _expected(figure: str, percentile: str) -> str:
+    """A figure of the running month at its end, forecast."""
+    basis = {} if figure == "cost" else {"basis": "recognized"}
+    return by("currency", metric(f"margin_month_end_{figure}_amount", percentile=percentile, **basis))
+
+
+def _month() -> Json:
+    """The running month at its end."""
+    so_far = {
+        "revenue": joined("margin_revenue_amount", window="mtd"),
+        "cost": cost(window="mtd"),
+        "gross_profit": joined("margin_gross_profit_amount", window="mtd"),
+    }
+    columns_of = [
+        so_far,
+        *({figure: _expected(figure, p) for figure in so_far} for p in ("p10", "p50", "p90")),
+        {figure: f"vector({place})" for place, figure in enumerate(so_far)},
+    ]
+    expressions = [
+        " or ".join(f'label_replace({e}, "figure", "{figure}", "", "")' for figure, e in column_of.items())
+        for column_of in columns_of
+    ]
+    named = mapped(revenue=("Revenue", "text"), cost=("Cost", "text"), gross_profit=("Profit", "text"))
+    return table(
+        "This month at its end",
+        EARNED(
+            "How will this month end?",
+            "What it has brought and cost, and what its remaining weekdays brought in the last 28 days, with the "
+            "renewals that Stripe already knows: in 8 of 10 months the end lies between low and high.",
+            window="this month, recognised revenue.",
+        ),
+        [query(expression, table=True) for expression in expressions],
+        [
+            ("figure", "Figure"),
+            ("Value #A", "So far"),
+            ("Value #B", "Low"),
+            ("Value #C", "Expected"),
+            ("Value #D", "High"),
+        ],
+        w=7,
+        h=5,
+        join="figure",
+        sort=("Value #E", False),
+        overrides=[
+            column("Figure", mappings=named, custom__width=75),
+            columns("So far", "Low", "Expected", "High", unit="locale", decimals=0),
+        ],
+    )
 
 
 def attention() -> list[Json]:
@@ -204,7 +273,6 @@ def attention() -> list[Json]:
 def course() -> list[Json]:
     """What changed."""
     ratio = "margin_gross_margin_ratio"
-    mrr = by("currency", history("margin_mrr_reporting_amount"))
     return [
         row("What changed?"),
         timeseries(
@@ -241,16 +309,7 @@ def course() -> list[Json]:
             overrides=[*colored(Recognised="green", Cash_basis="super-light-blue"), dashed("Alarm line", "red")],
         ),
         cost_by_provider(),
-        timeseries(
-            "MRR over time",
-            RECURRING(
-                "Does recurring revenue grow?", "MRR of all accounts at the rates of each day.", window="each point."
-            ),
-            [query(mrr, "MRR · {{currency}}")],
-            unit="none",
-            overrides=[*money(), *colored(MRR="blue")],
-            links=goto(REVENUE, "What moved it?"),
-        ),
+        mrr_over_time(),
     ]
 
 
@@ -260,8 +319,11 @@ def detail() -> list[Json]:
     profits = by("customer_id", metric("margin_customer_gross_profit_amount", customer_id=NAMED, **RATIO_30D))
     revenues = by("customer_id", metric("margin_customer_revenue_amount", customer_id=NAMED, **RATIO_30D))
     costs = by("customer_id", metric("margin_customer_cost_amount", customer_id=NAMED, window="30d"))
-    worst = f"bottomk(8, {profits})"
-    firing = 'count by (alertname, severity, provider) (ALERTS{job="$job",alertstate="firing",severity!="none"})'
+    worst = f"bottomk(9, {profits})"
+    firing = 'count by (alertname, severity) (ALERTS{job="$job",alertstate="firing",severity!="none"})'
+    for uid, alerts in EXPLAINED_BY.items():
+        firing = f'label_replace({firing}, "board", "{uid}", "alertname", "Margin({alerts})")'
+    names = {uid: (uid.removeprefix("margin-"), "blue") for uid in EXPLAINED_BY}
     return [
         row("Which period, which customer, which alert?"),
         profit_and_loss(
@@ -277,12 +339,13 @@ def detail() -> list[Json]:
                 each_window("margin_gross_profit_amount", **earned),
             ),
             w=9,
+            h=10,
         ),
         table(
             "Least profitable customers · 30 days",
             EARNED(
                 "Whose plan or price needs a look?",
-                "Revenue less usage and the fees of their payments; the eight lowest. Click one to see all of it.",
+                "Revenue less usage and the fees of their payments; the nine lowest. Click one to see all of it.",
             ),
             [query(f"{e} and on (customer_id) {worst}", table=True) for e in (revenues, costs, profits)],
             [
@@ -291,7 +354,8 @@ def detail() -> list[Json]:
                 ("Value #B", "Cost"),
                 ("Value #C", "Profit"),
             ],
-            w=9,
+            w=8,
+            h=10,
             sort=("Value #C", False),
             empty="no figures by customer",
             overrides=[
@@ -300,6 +364,7 @@ def detail() -> list[Json]:
                 column("Profit", judged=SIGN_STEPS, unit="locale", decimals=2),
             ],
         ),
+        _month(),
         table(
             "Firing alerts",
             SELF(
@@ -309,8 +374,9 @@ def detail() -> list[Json]:
                 lag="one evaluation.",
             ),
             [query(firing, table=True)],
-            [("alertname", "Alert"), ("severity", "Severity"), ("provider", "Provider")],
-            w=6,
+            [("alertname", "Alert"), ("severity", "Severity"), ("board", "Look at")],
+            w=7,
+            h=5,
             sort=("severity", False),
             empty="nothing fires",
             overrides=[
@@ -321,7 +387,7 @@ def detail() -> list[Json]:
                     mappings=mapped(critical=("critical", "red"), warning=("warning", "orange")),
                     custom__cellOptions=COLOR_TEXT,
                 ),
-                column("Provider", custom__width=90, links=goto(COST, "Cost of it", provider="${__value.raw}")),
+                column("Look at", custom__width=90, mappings=mapped(**names), links=goto("${__value.raw}", "Open")),
             ],
         ),
     ]

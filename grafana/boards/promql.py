@@ -60,6 +60,11 @@ def increase(name: str, span: str, /, **matchers: str) -> str:
     return f"max without (instance, job) (increase({_selector(name, matchers)}[{span}]))"
 
 
+def rate(name: str, span: str, /, **matchers: str) -> str:
+    """What a counter grew by a second, over ``span``."""
+    return f"max without (instance, job) (rate({_selector(name, matchers)}[{span}]))"
+
+
 def by(labels: str, expression: str) -> str:
     """Sum over everything but ``labels`` (such as ``"provider, currency"``)."""
     return f"sum by ({labels}) ({expression})"
@@ -70,8 +75,8 @@ def converted(labels: str, amounts: str) -> str:
 
     No figure at all while a currency among them has no rate: a sum that leaves one out would not be one.
     """
-    joint = history("margin_mrr_reporting_amount")  # says what the reporting currency is
-    own = f'label_replace(0 * {joint} + 1, "to", "$1", "currency", "(.+)")'
+    joint = history("margin_revenue_amount", basis="cash", window="30d")  # says what the reporting currency is
+    own = f'label_replace(group by (currency) ({joint}), "to", "$1", "currency", "(.+)")'
     rates = f'label_replace({history("margin_fx_rate")}, "currency", "$1", "from", "(.+)") or {own}'
     each = f"{amounts} * on (currency) group_left (to) ({rates})"
     whole = f"count(count by (currency) ({amounts})) == count(count by (currency) ({each}))"

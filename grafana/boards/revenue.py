@@ -14,8 +14,10 @@ from boards.common import (
     RECURRING,
     REVENUE,
     WINDOW_COLUMN,
+    WRITTEN,
     amount,
     count,
+    mrr_over_time,
 )
 from boards.looks import (
     MARGIN_STEPS,
@@ -34,7 +36,10 @@ CHOSEN = {"account": "~$account"}
 OWN = {**CHOSEN, "currency": "~$currency"}
 """Panels follow the account variable; those in own currencies the currency variable, too."""
 
-MAY_BE_EMPTY = {"Lifetime value": "rests on the churn of 30 days, which are booked from the first read on"}
+MAY_BE_EMPTY = {
+    "MRR over time/B": WRITTEN,
+    "Lifetime value": "rests on the churn of 30 days, which are booked from the first read on",
+}
 NOT_YET = [{"type": "special", "options": {"match": "nan", "result": {"text": "not yet", "color": "text"}}}]
 GAINS = {"new": "green", "expansion": "super-light-green", "reactivation": "blue"}
 LOSSES = {"contraction": "orange", "churn": "red"}
@@ -108,15 +113,7 @@ def recurring() -> list[Json]:
             steps=((None, "green"), (1, "orange")),
             empty="no subscriptions read",
         ),
-        timeseries(
-            "MRR over time",
-            RECURRING(
-                "Does recurring revenue grow?", "MRR of all accounts at the rates of each day.", window="each point."
-            ),
-            [query(by("currency", history("margin_mrr_reporting_amount")), "MRR · {{currency}}")],
-            unit="none",
-            overrides=[*money(), *colored(MRR="blue")],
-        ),
+        mrr_over_time(),
         timeseries(
             "MRR movements",
             RECURRING(
