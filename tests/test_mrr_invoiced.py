@@ -53,6 +53,7 @@ def invoice(
 def line(connection: Connection, of: str, id_: str, item: str | None, amount: int, tax: int | None) -> None:
     connection.execute(
         insert(schema_invoices.invoice_line).values(
+            quantity=1,
             account="main", invoice_id=of, id=id_, kind="line", product="prod_a", currency="usd", amount=amount,
             period_start=0, period_end=1, known_at=AT, item_id=item, inclusive_tax=tax, counts=True,
         )
