@@ -15,9 +15,10 @@ from exporter.demo.world import DEMO_KEY, World
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
 from exporter.secret import Secret
-from exporter.store import ledger, sources, subscriptions
+from exporter.store import ledger, sources
 from exporter.store.database import Store
 from exporter.store.lease import Lease
+from exporter.store.mrr_totals import mrr_totals
 from exporter.store.requests import request_counts
 from exporter.store.sources import SourceStatus
 
@@ -89,7 +90,7 @@ class Account:
 
     def mrr(self) -> int:
         with self.store.read() as connection:
-            return sum(total.mrr for total in subscriptions.mrr_totals(connection))
+            return sum(total.mrr for total in mrr_totals(connection))
 
     def books(self) -> dict[str, int]:
         """Stripe's balance: what Σ net must be."""

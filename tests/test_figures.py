@@ -19,7 +19,7 @@ from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
 from exporter.metrics.samples import mrr_samples, window_samples
 from exporter.store.ledger import LedgerTotal
-from exporter.store.subscriptions import MrrTotal
+from exporter.store.mrr_totals import MrrTotal
 from exporter.store.usage import UsageKey, UsageTotal
 
 AT = int(datetime(2026, 11, 22, 15, 16, 24, tzinfo=UTC).timestamp())

@@ -28,7 +28,8 @@ from exporter.metrics.health_samples import health_samples
 from exporter.money import major
 from exporter.movement import MOVEMENTS, SUBSCRIBER_MOVEMENTS
 from exporter.store.flows import Flow, Logged, SubscriberFlow, baseline_at, subscriber_flows
-from exporter.store.subscriptions import mrr_totals, subscription_counts
+from exporter.store.mrr_totals import mrr_totals
+from exporter.store.subscriptions import subscription_counts
 from exporter.store.trials import Trial, TrialCounts, save_trials, trial_counts, trial_of
 
 UTC = ZoneInfo("UTC")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from stripe_source import DAY, NOW, open_store
 
 from exporter.movement import DOWN, Cause
@@ -19,10 +19,10 @@ from exporter.store import schema_movements as tables
 from exporter.store.database import Store
 from exporter.store.flows import baseline_at, flows, revisions, subscriber_flows
 from exporter.store.movements import end_baseline
+from exporter.store.mrr_totals import mrr_totals, rebuild_totals
 from exporter.store.subscriptions import (
     ItemMrr,
     Subscription,
-    mrr_totals,
     remove_subscriptions,
     remove_unread,
     replace_items,
@@ -80,6 +80,7 @@ class Book:
             for total in mrr_totals(connection):
                 mrr[total.currency] += total.mrr
             found = flows(connection, "main")
+            totals = mrr_totals(connection)
             people = {f.product: f.subscribers for f in subscriber_flows(connection, "main")}
             paying = subscriber_counts(connection).get("main", 0)
             logged: Counter[tuple[str, str]] = Counter()
@@ -88,6 +89,10 @@ class Book:
         assert {f.currency: f.mrr for f in found if f.mrr} == {currency: n for currency, n in mrr.items() if n}
         assert people[""] == paying
         assert logged == self.moved()
+        with self.store.write() as connection:
+            connection.execute(delete(tables.mrr_total))
+            rebuild_totals(connection)
+            assert totals == mrr_totals(connection)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

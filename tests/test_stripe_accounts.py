@@ -18,9 +18,10 @@ from exporter.errors import SourceError
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
 from exporter.secret import Secret
-from exporter.store import ledger, sources, subscriptions
+from exporter.store import ledger, sources
 from exporter.store.account import pinned_account
 from exporter.store.database import Store
+from exporter.store.mrr_totals import mrr_totals
 
 
 class Firm:
@@ -66,7 +67,7 @@ class Firm:
 
     def mrr(self, name: str) -> int:
         with self.store.read() as connection:
-            return sum(total.mrr for total in subscriptions.mrr_totals(connection) if total.account == name)
+            return sum(total.mrr for total in mrr_totals(connection) if total.account == name)
 
 
 @pytest.fixture

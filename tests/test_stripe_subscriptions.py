@@ -18,6 +18,7 @@ from exporter.demo.scenario import history
 from exporter.demo.world import DEMO_KEY, World
 from exporter.store import subscriptions
 from exporter.store.database import set_cursor
+from exporter.store.mrr_totals import mrr_totals
 
 LIST = "/v1/subscriptions"
 ONE = "/v1/subscriptions/{id}"
@@ -93,7 +94,7 @@ def test_the_list_holds_every_status(stripe: Account) -> None:
     assert (stripe.mrr(), subscribers(stripe)) == (4000, 2)
     with stripe.store.read() as connection:
         assert subscriptions.trial_counts(connection) == {"main": 1}
-        totals = {(t.product, t.currency, t.status): t.mrr for t in subscriptions.mrr_totals(connection)}
+        totals = {(t.product, t.currency, t.status): t.mrr for t in mrr_totals(connection)}
     assert totals["prod_1", "usd", "past_due"] == 2000
 
 

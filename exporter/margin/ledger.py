@@ -22,8 +22,8 @@ from exporter.margin.remembered import Remembered
 from exporter.margin.usage import NOTHING, Cost, Pricing, cost_of
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
+from exporter.store.mrr_totals import MrrTotal
 from exporter.store.sources import SourceStatus
-from exporter.store.subscriptions import MrrTotal
 from exporter.store.usage import DAY, UsageKey, UsageTotal, bucket_totals, findings, revisions
 
 

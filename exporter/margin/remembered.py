@@ -20,7 +20,8 @@ from exporter.margin.recognized import RecognizedMemory
 from exporter.margin.windows import Window
 from exporter.store.flows import revisions
 from exporter.store.ledger import ledger_totals, row_counts
-from exporter.store.subscriptions import MrrTotal, mrr_totals, subscription_counts
+from exporter.store.mrr_totals import MrrTotal, mrr_totals
+from exporter.store.subscriptions import subscription_counts
 from exporter.store.usage import (
     DAY,
     Revision,

@@ -21,6 +21,7 @@ from exporter.store import (  # noqa: F401  # so that create_all knows the table
     schema_webhooks,
 )
 from exporter.store.attribution import rebuild
+from exporter.store.mrr_totals import rebuild_totals
 
 ADDED: tuple[tuple[Table, Column[Any]], ...] = ()
 """Columns that tables of version 1 have got in version 2; they may be null, or have a server default."""
@@ -48,6 +49,7 @@ def _to_2(connection: Connection) -> None:
     # What is stored of a subscription has grown: each is read again.
     connection.execute(text("UPDATE cursor SET value = '1' WHERE name = 'list_wanted'"))
     rebuild(connection)
+    rebuild_totals(connection)
 
 
 STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}

@@ -25,6 +25,21 @@ mrr_baseline = Table(
     Column("new_mrr", String, nullable=False),  # the rule in force: customer or subscription
 )
 
+mrr_total = Table(
+    "mrr_total",  # the sums of mrr_item, kept as it changes
+    metadata,
+    Column("account", String, nullable=False),
+    Column("product", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("status", String, nullable=False),  # of the subscription
+    Column("reason", String, nullable=False),  # why the items' MRR is not known (mrr_item.excluded), "" where it is
+    Column("note", String, nullable=False),  # "" without one
+    Column("mrr", BigInteger, nullable=False),  # minor units per month
+    Column("items", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account", "product", "currency", "status", "reason", "note"),
+    **_BY_KEY,
+)
+
 mrr_known = Table(
     "mrr_known",  # customers that had MRR at some time: when they come again it is a reactivation
     metadata,

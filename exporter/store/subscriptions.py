@@ -14,6 +14,7 @@ from exporter.movement import Cause
 from exporter.store import schema
 from exporter.store.driver import any_of, insert_columns, text
 from exporter.store.movements import customers_of, moving
+from exporter.store.mrr_totals import add_items, take_off_items
 from exporter.store.trials import forget_trials, save_trials
 
 OVER = frozenset({"canceled", "incomplete_expired"})
@@ -40,19 +41,6 @@ class ItemMrr(NamedTuple):
     excluded: str | None = None  # why the figure is not known; then ``mrr`` is 0
     note: str | None = None  # what is worth a look, joined by commas, such as "discount_currency,includes_tax"
     valid_until: int | None = None  # epoch seconds at which time alone may change the figure
-
-
-class MrrTotal(NamedTuple):
-    """Sum of the items of one key, in minor units of ``currency`` per month."""
-
-    account: str
-    product: str
-    currency: str
-    status: str
-    mrr: int
-    items: int
-    excluded: str | None
-    note: str | None
 
 
 _COLUMNS = ("account", *Subscription._fields, "read_at")
@@ -105,6 +93,8 @@ def remove_subscriptions(
 
 
 def _delete(connection: Connection, account: str, ids: list[str]) -> None:
+    if ids:
+        take_off_items(connection, account, ids)
     for some in _batches(ids):
         forget_trials(connection, account, some)
         for table, column in ((schema.mrr_item, "subscription_id"), (schema.subscription, "id")):
@@ -224,6 +214,7 @@ def replace_items(
     ids = [subscription.id for subscription, _ in rows]
     payers = customers_of(connection, account, ids).union(payer(subscription) for subscription, _ in rows)
     with moving(connection, account, payers, cause, at):
+        take_off_items(connection, account, ids)
         for some in _batches(ids):
             connection.execute(delete(items).where(items.c.account == account, items.c.subscription_id.in_(some)))
         _insert_items(connection, account, rows)
@@ -238,21 +229,15 @@ def _insert_items(connection: Connection, account: str, rows: Sequence[tuple[Sub
     if values:
         columns = zip(_ITEM_COLUMNS, zip(*values, strict=True), strict=True)
         insert_columns(connection, "mrr_item", dict(columns))
-
-
-def mrr_totals(connection: Connection) -> list[MrrTotal]:
-    """MRR by account, product, currency and status; items that cannot be valued yet stand apart with their reason."""
-    table = schema.mrr_item
-    keys = (table.c.account, table.c.product, table.c.currency, table.c.status)
-    query = (
-        select(*keys, func.sum(table.c.mrr), func.count(), table.c.excluded, table.c.note)
-        .group_by(*keys, table.c.excluded, table.c.note)
-        .order_by(*keys, func.coalesce(table.c.excluded, ""), func.coalesce(table.c.note, ""))
-    )
-    return [
-        MrrTotal(account, product, currency, status, int(mrr), int(count), excluded, note)
-        for account, product, currency, status, mrr, count, excluded, note in connection.execute(query)
-    ]
+        add_items(
+            connection,
+            account,
+            (
+                ((item.product, item.currency, subscription.status, item.excluded or "", item.note or ""), item.mrr)
+                for subscription, its_items in rows
+                for item in its_items
+            ),
+        )
 
 
 def subscription_counts(connection: Connection) -> dict[tuple[str, str], int]:
