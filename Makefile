@@ -40,4 +40,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) grafana/shot/node_modules .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -200,10 +200,38 @@ def test_graphs_find_backfilled_samples() -> None:
     )
 
 
-def test_a_sum_in_the_reporting_currency_leaves_no_currency_out() -> None:
-    found = promql.converted("product", promql.metric("margin_mrr_amount"))
-    assert found.startswith("sum by (product, to) (")
-    assert "and on () (count(count by (currency) (" in found
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, [{"labels": 'panel:mrr:sum{product="p",to="usd"}', "value": 10 + 5 * 1.1}]),
+        ({"margin_mrr_amount": 'account="b",product="p",currency="gbp"'}, []),  # no rate: no sum
+    ],
+)
+def test_a_sum_in_the_reporting_currency_is_whole_or_absent(
+    more: dict[str, str], expected: object, tmp_path: Path
+) -> None:
+    """Two replicas count once."""
+    expression = promql.converted("product", promql.metric("margin_mrr_amount"))
+    expression = _filled_in(expression).replace("$job", "margin-exporter")
+    rules = {"groups": [{"name": "panel", "rules": [{"record": "panel:mrr:sum", "expr": expression}]}]}
+    series = [
+        ("margin_mrr_amount", 'account="a",product="p",currency="usd"', 10),
+        ("margin_mrr_amount", 'account="b",product="p",currency="eur"', 5),
+        ("margin_revenue_amount", 'basis="cash",window="30d",currency="usd"', 100),
+        ("margin_fx_rate", 'from="eur",to="usd"', 1.1),
+        *((name, labels, 1) for name, labels in more.items()),
+    ]
+    scraped = [
+        {"series": f'{name}{{job="margin-exporter",instance="{replica}",{labels}}}', "values": f"{value}x10"}
+        for name, labels, value in series
+        for replica in ("exporter-1", "exporter-2")
+    ]
+    asked = {"expr": "panel:mrr:sum", "eval_time": "5m", "exp_samples": expected}
+    test = {"interval": "1m", "input_series": scraped, "promql_expr_test": [asked]}
+    (tmp_path / "panel.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["panel.yml"], "tests": [test]}))
+    run(tool("promtool"), "test", "rules", tmp_path / "test.yml")
 
 
 def test_what_may_be_empty_is_a_panel() -> None:

@@ -63,7 +63,7 @@ def variable(name: str, label: str, source: str, *, of: str = "", many: bool = T
     }
 
 
-ACCOUNT = variable("account", "Account", 'margin_subscriptions{job="$job"}')
+ACCOUNT = variable("account", "Account", 'margin_stripe_requests_total{job="$job"}')
 CURRENCY = variable("currency", "Currency", '{__name__=~"margin_(mrr|gross_volume)_amount",job="$job"}')
 PROVIDER = variable("provider", "Provider", 'margin_usage_last_row_timestamp_seconds{job="$job"}')
 _JOB = variable("job", "Job", "margin_snapshot_timestamp_seconds", many=False, first="margin-exporter")

@@ -112,17 +112,21 @@ def age_of_figures() -> Json:
 
 def completeness() -> Json:
     """Whether the headline leaves something out."""
+    headline = {"basis": "recognized", "window": "30d"}
+    complete, withheld = metric("margin_figures_complete", **headline), metric("margin_figures_withheld", **headline)
+    judged = {"1": ("complete", "green"), "0": ("incomplete", "orange"), "-1": ("withheld", "red")}
     return stat(
         "Figures of 30 days",
         SELF(
             "Is anything left out?",
-            "Complete when every row is read, priced and converted; incomplete: margin is **at most** what is shown.",
+            "Complete when every row is read, priced and converted; incomplete: margin is **at most** what is shown; "
+            "withheld: less usage has a price than strict.coverage_min asks for, so that there is none.",
             window="last 30 days, recognised revenue.",
         ),
-        [query(metric("margin_figures_complete", basis="recognized", window="30d"), "figures", instant=True)],
+        [query(f"-1 * max({withheld} == 1) or on () {complete}", "figures", instant=True)],
         unit="none",
-        mappings=mapped(_1=("complete", "green"), _0=("incomplete", "orange")),
-        steps=((None, "orange"), (1, "green")),
+        mappings=mapped(**judged),
+        steps=((None, "red"), (0, "orange"), (1, "green")),
         empty="no figures",
         links=goto(HEALTH, "What is missing?"),
     )

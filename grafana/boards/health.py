@@ -9,7 +9,7 @@ from boards.board import ACCOUNT, dashboard, row
 from boards.common import AGE, HEALTH, LEDGER, SELF, age_of_figures, completeness, unpriced
 from boards.looks import Json, column, columns, dashed, mapped, money
 from boards.panels import query, stat, table
-from boards.promql import by, history, increase, metric, threshold
+from boards.promql import by, history, increase, instances, metric, threshold
 
 timeseries = partial(panels.timeseries, bridge=600)
 """Here a hole is what one looks for."""
@@ -34,7 +34,7 @@ def verdict() -> list[Json]:
         stat(
             "Scraped",
             SELF("Does Prometheus reach it?", "Instances that answer.", unit="instances.", source="Prometheus."),
-            [query('sum(up{job="$job"})', "up", instant=True)],
+            [query(f"sum({instances('up')})", "up", instant=True)],
             unit="none",
             decimals=0,
             steps=((None, "red"), (1, "green")),
@@ -319,7 +319,7 @@ def process() -> list[Json]:
         timeseries(
             "Memory",
             SELF("Does it grow?", "Resident memory of each instance.", window="each point.", unit="bytes."),
-            [query('process_resident_memory_bytes{job="$job"}', "{{instance}}")],
+            [query(instances("process_resident_memory_bytes"), "{{instance}}")],
             unit="bytes",
             w=8,
             h=8,
@@ -335,7 +335,7 @@ def process() -> list[Json]:
                 unit=AGE,
                 source="Prometheus.",
             ),
-            [query('scrape_duration_seconds{job="$job"}', "{{instance}}")],
+            [query(instances("scrape_duration_seconds"), "{{instance}}")],
             unit="s",
             w=8,
             h=8,
@@ -353,12 +353,12 @@ def process() -> list[Json]:
             [
                 query(expression, table=True)
                 for expression in (
-                    'margin_exporter_build_info{job="$job"}',
-                    'margin_state_writer{job="$job"}',
-                    'time() - process_start_time_seconds{job="$job"}',
-                    'margin_config_last_reload_successful{job="$job"}',
-                    'rate(process_cpu_seconds_total{job="$job"}[5m])',
-                    'scrape_samples_post_metric_relabeling{job="$job"}',
+                    instances("margin_exporter_build_info"),
+                    instances("margin_state_writer"),
+                    f"time() - {instances('process_start_time_seconds')}",
+                    instances("margin_config_last_reload_successful"),
+                    f"rate({instances('process_cpu_seconds_total')}[5m])",
+                    instances("scrape_samples_post_metric_relabeling"),
                 )
             ],
             [

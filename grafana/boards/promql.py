@@ -1,8 +1,8 @@
 """Expressions of the dashboards. Every selector comes from here, and here the exporter's catalogue is asked: a renamed
 metric, an unknown label or a forgotten ``window`` or ``basis`` breaks the build, not the panel.
 
-All of them take ``max without (instance, job)`` first: replicas serve the same figures, and a sum over instances would
-count the business twice.
+Figures take ``max without (instance, job)`` first: replicas serve the same ones, and a sum over instances would count
+the business twice.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ def _selector(name: str, matchers: dict[str, str]) -> str:
 def metric(name: str, /, **matchers: str) -> str:
     """One metric now. Raises ``ValueError`` for what the catalogue does not know, and where a window is not pinned."""
     return f"max without (instance, job) ({_selector(name, matchers)})"
+
+
+def instances(name: str, /) -> str:
+    """One metric now, of each replica by itself: for what is about the process."""
+    return _selector(name, {})
 
 
 def history(name: str, /, **matchers: str) -> str:
