@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -70,12 +70,14 @@ def _day(day: int) -> str:
     return time.strftime("%Y-%m-%d ", time.gmtime(day * 86_400))
 
 
-_CLOCK = tuple(f"{n // 3600:02d}:{n // 60 % 60:02d}:{n % 60:02d}.000" for n in range(86_400))
+@cache
+def _clock(second: int) -> str:
+    return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.000"
 
 
 def stamp(at: int) -> str:
     """``2026-11-22 15:16:24.000``: how the log writes a time."""
-    return _day(at // 86_400) + _CLOCK[at % 86_400]
+    return _day(at // 86_400) + _clock(at % 86_400)
 
 
 def values(row: Usage) -> tuple[Any, ...]:
