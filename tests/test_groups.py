@@ -19,8 +19,6 @@ from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View, read_view, samples_of
 from exporter.store.attribution import CashTotal
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass
 class Shop:

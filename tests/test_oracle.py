@@ -35,8 +35,6 @@ from exporter.serve.forecast import forecast
 from exporter.serve.snapshots import View, samples_of
 from exporter.store.database import Store
 
-pytestmark = pytest.mark.slow
-
 NOW = int(datetime(2026, 11, 22, 15, 16, 24, tzinfo=UTC).timestamp())
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu")
 

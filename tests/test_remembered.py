@@ -20,8 +20,6 @@ from exporter.store import sources
 from exporter.store.ledger import BalanceTransaction, add_transactions
 from exporter.store.sources import statuses
 
-pytestmark = pytest.mark.slow
-
 DAY = 86_400
 LEDGER = "stripe/main/ledger"
 NAMES = Sources((LEDGER,), (), ("usage/usage",))
