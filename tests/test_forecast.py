@@ -242,6 +242,16 @@ TODAY = date(2026, 11, 16)
 MIDNIGHT = day_start(TODAY, UTC_ZONE)
 
 
+@pytest.mark.parametrize(("sold", "spent"), [(0, 0), (0, 4), (10, 0)])
+def test_a_business_that_has_not_begun_is_no_mistake(sold: int, spent: int) -> None:
+    """Nothing sold, or nothing spent, in all 28 days: no forecast of what that concerns, and no error."""
+    so_far = Daily({"cash": Decimal(0), "recognized": Decimal(0)}, Decimal(0))
+    found = forecast(days(sold, sold, spent), DAYS, so_far, SINCE, SETTINGS, Renewals())
+    assert (found.cost is not None) == bool(spent)
+    assert set(found.revenue) == ({"cash", "recognized"} if sold else set())
+    assert found.gross_profit == {}
+
+
 def test_what_was_renewed_is_expected_to_be_renewed() -> None:
     """20 lines of 100.00 ended, 15.00 each came of it (tax included, some cancelled): of 300.00 due come 45.00."""
     ended = [Sum(MIDNIGHT - 5 * DAY, "usd", 20, 10_000)]

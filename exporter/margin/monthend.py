@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -22,6 +23,8 @@ from exporter.margin.remembered import Kept
 from exporter.margin.renewals import Renewals, read_periods, renewals_of
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import Window
+
+T = TypeVar("T")
 
 BASES = ("cash", "recognized")
 NEEDED = frozenset({"usage", "fees"})
@@ -114,7 +117,7 @@ def forecast(
         sales = _known([one.revenue.get(basis) for one in history])
         if known is None or sales is None or basis not in so_far.revenue:
             continue
-        others = [sale - known.paid.get(day, 0) for day, sale in zip(days[-len(sales) :], sales, strict=True)]
+        others = [sale - known.paid.get(day, 0) for day, sale in zip(_last(days, len(sales)), sales, strict=True)]
         left = project(others, days[-1], ahead)
         if left is None:
             continue
@@ -122,7 +125,7 @@ def forecast(
         if cost is None or costs is None:
             continue
         both = min(len(others), len(costs))
-        kept = [sale - spent for sale, spent in zip(others[-both:], costs[-both:], strict=True)]
+        kept = [sale - spent for sale, spent in zip(_last(others, both), _last(costs, both), strict=True)]
         left = project(kept, days[-1], ahead)
         if left is None:
             continue
@@ -130,6 +133,11 @@ def forecast(
         if revenue[basis].p50 > 0:
             ratio[basis] = profit[basis].over(revenue[basis].p50)
     return MonthEnd(cost, revenue, profit, ratio)
+
+
+def _last(values: Sequence[T], count: int) -> Sequence[T]:
+    """The last ``count``, also where that is none: ``values[-0:]`` would be all."""
+    return values[len(values) - count :]
 
 
 def _known(values: Sequence[Decimal | None]) -> list[Decimal] | None:
