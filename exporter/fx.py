@@ -25,6 +25,9 @@ class FxRate(Document):
     source: str | None = None
 
 
+ONE = Decimal(1)
+
+
 @dataclass(frozen=True)
 class Fx:
     """The table of rates into ``reporting_currency``. ``rates`` holds each currency's entries in the order of days."""
@@ -34,10 +37,10 @@ class Fx:
 
     def rate(self, currency: str, day: date) -> Decimal | None:
         """Reporting units per unit of ``currency`` on ``day``; None when no rate is in force."""
-        entry = self.entry(currency, day)
+        entry = self.entry(currency, day) if currency in self.rates else None
         if entry is not None:
             return entry.rate
-        return Decimal(1) if currency == self.reporting_currency else None
+        return ONE if currency == self.reporting_currency else None
 
     def entry(self, currency: str, day: date) -> FxRate | None:
         """The entry in force: its day is the age of the rate."""

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.metering import Meters
@@ -38,14 +37,13 @@ from exporter.usagelog import Status
 MEASURES: Final[Mapping[EvidenceKind, str]] = {"reported": REPORTED_COST, "logged": LOGGED_COST}
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The cost of a group of rows. ``kind`` is the evidence that it is from, None where there is none; ``amounts`` all
     evidence there is, the chosen too. ``quarantined``: a report that is too far from the computed cost was not used."""
 
     outcome: Priced | Unpriced | Pending
-    kind: EvidenceKind | None = None
-    amounts: Mapping[EvidenceKind, Amounts] = field(default_factory=dict)
+    kind: EvidenceKind | None
+    amounts: Mapping[EvidenceKind, Amounts]
     quarantined: bool = False
 
 

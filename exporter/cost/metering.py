@@ -38,17 +38,19 @@ class Blend(NamedTuple):
 
     def rate(self, factor: Decimal, contracted: Decimal) -> MeterRate | Unpriced:
         """What ``factor`` units cost, with ``contracted`` of the dated price paid."""
-        amounts = {currency: EXACT.multiply(one, factor) for currency, one in self.paid}
-        listed = dict(amounts)
-        if self.dated is not None:
-            currency, one = self.dated
-            listed = {currency: EXACT.multiply(one, factor)}
-            if self.rest:
-                dated = EXACT.multiply(EXACT.multiply(one, factor), EXACT.multiply(self.rest, contracted))
-                amounts[currency] = EXACT.add(amounts.get(currency, ZERO), dated)
-        elif self.rest:
-            return Unpriced("no_unit_price")
-        return MeterRate(tuple(sorted(amounts.items())), tuple(sorted(listed.items())))
+        paid = tuple([(currency, EXACT.multiply(one, factor)) for currency, one in self.paid])  # in order of the codes
+        if self.dated is None:
+            return Unpriced("no_unit_price") if self.rest else MeterRate(paid, paid)
+        currency, one = self.dated
+        listed = EXACT.multiply(one, factor)
+        if not self.rest:
+            return MeterRate(paid, ((currency, listed),))
+        dated = EXACT.multiply(listed, EXACT.multiply(self.rest, contracted))
+        if not paid:
+            return MeterRate(((currency, dated),), ((currency, listed),))
+        amounts = dict(paid)
+        amounts[currency] = EXACT.add(amounts.get(currency, ZERO), dated)
+        return MeterRate(tuple(sorted(amounts.items())), ((currency, listed),))
 
 
 class Slope(NamedTuple):
@@ -218,10 +220,10 @@ class Meters:
         state.wanted[wanted] = EXACT.add(state.wanted.get(wanted, ZERO), rest)
         paid: dict[str, Decimal] = {}
         for pack in self._packs.get((meter.provider, meter.name), ()):
-            if not rest:
-                break
-            if pack.purchased <= at and (pack.expires is None or at < pack.expires):
-                used = state.packs.get((meter.provider, pack.id), ZERO)
+            if not rest or at < pack.purchased:
+                break  # they are in the order of purchase
+            used = state.packs.get((meter.provider, pack.id), ZERO)
+            if used < pack.quantity and (pack.expires is None or at < pack.expires):
                 drawn = min(rest, EXACT.subtract(pack.quantity, used))
                 state.packs[meter.provider, pack.id] = EXACT.add(used, drawn)
                 rest = EXACT.subtract(rest, drawn)

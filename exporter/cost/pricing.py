@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
@@ -45,13 +45,13 @@ UnpricedReason = Literal[
 
 SCALE: Final = Decimal(1).scaleb(-QUANTITY_SCALE)
 WHOLE: Final = Decimal(1)
+ZERO: Final = Decimal(0)
 
 Amounts = tuple[tuple[str, Decimal], ...]
 """Major units by currency, in the order of the codes."""
 
 
-@dataclass(frozen=True)
-class Priced:
+class Priced(NamedTuple):
     """Cost in major units by currency; empty when nothing of it is billed.
 
     ``list_amounts`` is the cost before discounts; None where there is no discount. ``estimated``: by a fallback.
@@ -148,22 +148,21 @@ def price_of(
         return Unpriced("not_grouped")
     amounts: dict[str, Decimal] = {}
     listed: dict[str, Decimal] = {}
-    with localcontext(EXACT):
-        for term in terms.terms:
-            counted = count_of(term.quantity, requests, measures)
-            if counted < 0:
-                return Unpriced("bad_row")
-            amounts[term.currency] = amounts.get(term.currency, Decimal(0)) + counted * term.rate
-            listed[term.currency] = listed.get(term.currency, Decimal(0)) + counted * term.listed
-        for metered, rate in zip(terms.metered, rates or (), strict=bool(terms.metered)):
-            counted = count_of(metered.quantity, requests, measures)
-            if counted < 0:
-                return Unpriced("bad_row")
-            if isinstance(rate, Unpriced):
-                return rate
-            for into, money in ((amounts, rate.amounts), (listed, rate.listed)):
-                for currency, one in money:
-                    into[currency] = into.get(currency, Decimal(0)) + counted * one
+    for quantity, currency, paid, nominal in terms.terms:
+        counted = count_of(quantity, requests, measures)
+        if counted < ZERO:
+            return Unpriced("bad_row")
+        amounts[currency] = EXACT.fma(counted, paid, amounts.get(currency, ZERO))
+        listed[currency] = EXACT.fma(counted, nominal, listed.get(currency, ZERO))
+    for metered, rate in zip(terms.metered, rates or (), strict=bool(terms.metered)):
+        counted = count_of(metered.quantity, requests, measures)
+        if counted < ZERO:
+            return Unpriced("bad_row")
+        if isinstance(rate, Unpriced):
+            return rate
+        for into, money in ((amounts, rate.amounts), (listed, rate.listed)):
+            for currency, one in money:
+                into[currency] = EXACT.fma(counted, one, into.get(currency, ZERO))
     return Priced(
         tuple(sorted(amounts.items())),
         terms.entry,

@@ -8,16 +8,18 @@ only runs today again.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.days import DAY, Cuts
-from exporter.cost.evidence import believed, drawn_terms, meters_of
+from exporter.cost.evidence import believed, drawn_terms, meters_of, reported_terms
 from exporter.cost.metering import ZERO, Balance, Blend, Runway, State, breakage, metered_rate, runways
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of
@@ -76,7 +78,7 @@ class _Sums:
         costs = self.costs[i]
         for kind, money in enumerate(rate):
             for currency, one in money:
-                costs[kind, currency] = EXACT.add(costs.get((kind, currency), ZERO), EXACT.multiply(count, one))
+                costs[kind, currency] = EXACT.fma(count, one, costs.get((kind, currency), ZERO))
 
     def rates(self) -> Rates:
         """The mean of each term; a bucket without a price leaves its whole segment without."""
@@ -109,6 +111,7 @@ class Settling:
         self._segments: dict[int, Mapping[int, Rates]] = {}
         self._kept_from: int | None = None
         self._metered: dict[int, bool] = {}
+        self._terms: dict[tuple[int, int], tuple[Terms | None, bool]] = {}  # by key id and period of the book
         self._lock = threading.Lock()
 
     @property
@@ -158,9 +161,13 @@ class Settling:
             stop = day
             for _ in range(READ_DAYS):
                 stop = self._cuts.next_day(stop)
-            totals = sorted(read(day, stop, ids), key=lambda total: (total.start, total.key_id))
-            for start_of_day, of_day in groupby(totals, key=lambda total: self._cuts.day(total.start)):
-                self._day(start_of_day, list(of_day), keys)
+            totals = sorted(read(day, stop, ids), key=attrgetter("start", "key_id"))
+            first = 0
+            while first < len(totals):
+                day = self._cuts.day(totals[first].start)
+                last = bisect_left(totals, self._cuts.next_day(day), first, key=attrgetter("start"))
+                self._day(day, totals[first:last], keys)
+                first = last
             day = stop
         self._buckets = _same(self._buckets, former_buckets)
         self._segments = _same(self._segments, former_segments)
@@ -170,23 +177,25 @@ class Settling:
         shown = day >= self._cuts.day(self._kept_from or 0)
         starts = self._cuts.starts(day, self._cuts.next_day(day))
         sums: dict[tuple[int, int], _Sums] = {}
-        for bucket, of_bucket in groupby(totals, key=lambda total: total.start):
+        for bucket, of_bucket in groupby(totals, key=attrgetter("start")):
             drawn: list[tuple[UsageTotal, Terms, list[tuple[Metered, Decimal]]]] = []
             demand: dict[Meter, Decimal] = {}
+            period = self._book.period(bucket)
             for total in of_bucket:
                 key = keys[total.key_id]
-                status = self._status_of(key)
-                terms = drawn_terms(self._book, key, status, bucket)
-                if terms is None or not terms.metered:
+                kind = (total.key_id, period)
+                if kind not in self._terms:
+                    self._terms[kind] = self._drawing(key, bucket)
+                terms, checked = self._terms[kind]
+                if terms is None:
                     continue
                 measures = dict(zip(key.measures, total.measures, strict=True))
-                if not believed(self._book, key, status, bucket, total.requests, measures):
+                if checked and not believed(self._book, key, self._status_of(key), bucket, total.requests, measures):
                     continue  # a mistaken unit draws nothing
                 counts = [(one, count_of(one.quantity, total.requests, measures)) for one in terms.metered]
                 drawn.append((total, terms, counts))
                 for metered, count in counts:
-                    amount = EXACT.multiply(count, metered.factor)
-                    demand[metered.meter] = EXACT.add(demand.get(metered.meter, ZERO), amount)
+                    demand[metered.meter] = EXACT.fma(count, metered.factor, demand.get(metered.meter, ZERO))
             if not drawn:
                 continue
             blends = self.meters.draw(self._state, bucket, demand, self._assumed)
@@ -194,20 +203,24 @@ class Settling:
                 continue
             self._buckets[bucket] = blends
             segment = self._cuts.segment_of(starts, bucket)
-            rates: dict[Metered, MeterRate | Unpriced] = {}
             for total, terms, counts in drawn:
                 into = sums.get((segment, total.key_id))
                 if into is None:
                     into = sums[segment, total.key_id] = _Sums(terms)
                 for i, (metered, count) in enumerate(counts):
-                    rate = rates.get(metered)
-                    if rate is None:
-                        rate = rates[metered] = metered_rate(metered, blends)
-                    into.add(i, count, rate)
+                    into.add(i, count, metered_rate(metered, blends))
         by_segment: dict[int, dict[int, Rates]] = {}
         for (segment, key_id), found in sums.items():
             by_segment.setdefault(segment, {})[key_id] = found.rates()
         self._segments.update(by_segment)
+
+    def _drawing(self, key: UsageKey, at: int) -> tuple[Terms | None, bool]:
+        """The terms by which a kind of usage draws from meters, if it does, and whether that must be believed."""
+        status = self._status_of(key)
+        terms = drawn_terms(self._book, key, status, at)
+        if terms is None or not terms.metered:
+            return None, False
+        return terms, reported_terms(self._book, key, status, at) is not None
 
     def _wrong_month(self) -> int | None:
         """Start of the first month whose cliff tiers were priced by a total that it does not have."""

@@ -23,6 +23,7 @@ from exporter.store.usage import UsageKey, UsageTotal
 from exporter.usagelog import Status
 
 K = TypeVar("K")
+ZERO = Decimal(0)
 Outcome = Priced | Unpriced | Pending
 
 
@@ -34,12 +35,16 @@ class Pricing:
         self._canonical_status = canonical_status
         self._known: WeakKeyDictionary[Part, tuple[Fx, ZoneInfo, object, Cost]] = WeakKeyDictionary()
         self._labels: dict[UsageKey, tuple[str, str]] = {}
+        self._statuses: dict[UsageKey, Status] = {}
         self._settling: dict[str, Settling] = {}
         self._metered = any(provider.metered for provider in book.providers.values())
 
     def status(self, key: UsageKey) -> Status:
         """The canonical status of a kind of usage."""
-        return self._canonical_status[key.source](key.status)
+        found = self._statuses.get(key)
+        if found is None:
+            found = self._statuses[key] = self._canonical_status[key.source](key.status)
+        return found
 
     def settling(self, zone: ZoneInfo) -> Settling:
         """The run of metered usage through this price book, remembered by business time zone."""
@@ -151,7 +156,7 @@ def _sum(into: dict[K, Decimal], amounts: Mapping[K, Decimal]) -> None:
 
 
 def _add(into: dict[K, Decimal], label: K, amount: Decimal) -> None:
-    into[label] = into.get(label, Decimal(0)) + amount
+    into[label] = into.get(label, ZERO) + amount
 
 
 def cost_of(
@@ -232,4 +237,9 @@ def _price(
 
 def joined(amounts: Amounts, fx: Fx, day: date) -> Decimal:
     """In the reporting currency; each of the currencies has a rate."""
-    return sum((one * (fx.rate(currency, day) or 0) for currency, one in amounts), Decimal(0))
+    total = ZERO
+    for currency, one in amounts:
+        rate = fx.rate(currency, day)
+        assert rate is not None
+        total = EXACT.fma(one, rate, total)
+    return total

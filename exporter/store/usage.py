@@ -300,15 +300,16 @@ def joined(rows: Iterable[Row[Any] | tuple[Any, ...]], width: int) -> Iterator[t
     group: tuple[Any, ...] | None = None
     requests = 0
     measures: tuple[int, ...] = ()
-    for row in rows:
+    for row in map(tuple, rows):
         # Columns: the group, facet, requests, m0…m7. Measures of a facet come first, NULLs after them.
-        found = tuple(m for m in row[width + 2 :] if m is not None)
-        if row[:width] == group:
+        found = row[width + 2 : row.index(None, width + 2)] if row[-1] is None else row[width + 2 :]
+        here = row[:width]
+        if here == group:
             measures += found
             continue
         if group is not None:
             yield *group, requests, measures
-        group, requests, measures = tuple(row[:width]), row[width + 1], found
+        group, requests, measures = here, row[width + 1], found
     if group is not None:
         yield *group, requests, measures
 
