@@ -43,8 +43,8 @@ gauge margin_usage_quarantined_requests{provider,window}
 gauge margin_pack_balance_units{provider,pack,unit}
     Units left of a prepaid pack that has not expired. @usage
 
-gauge margin_pack_runway_days{provider,unit}
-    Days until the units left of a provider's prepaid packs are used up, at the pace of today and the 7 business days
+gauge margin_pack_runway_seconds{provider,unit}
+    Time until the units left of a provider's prepaid packs are used up, at the pace of today and the 7 business days
     before it; 0 when they are. Absent while none of the unit is used, or the packs have been empty for as long. @usage
 
 gauge margin_pack_expiry_timestamp_seconds{provider,pack,unit}

@@ -255,7 +255,7 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: st
         if balance.pack.expires is not None:
             yield Sample("margin_pack_expiry_timestamp_seconds", labels, float(balance.pack.expires))
     for runway in ledger.settled.runways if whole else ():
-        yield _decimal("margin_pack_runway_days", (runway.provider, runway.unit), runway.days)
+        yield _decimal("margin_pack_runway_seconds", (runway.provider, runway.unit), runway.days * 86_400)
     yield Sample("margin_pricing_info", (book.text_hash,), 1.0)
     for checked in book.checked(at):
         if checked.at is not None:

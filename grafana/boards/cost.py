@@ -361,7 +361,7 @@ def prices() -> list[Json]:
     """Are prices there, fresh, and paid ahead?"""
     checked = f"time() - {metric('margin_price_checked_timestamp_seconds', **CHOSEN)}"
     left = metric("margin_pack_balance_units", **CHOSEN)
-    lasts = f"0 * {left} + on (provider, unit) group_left () {metric('margin_pack_runway_days', **CHOSEN)}"
+    lasts = f"0 * {left} + on (provider, unit) group_left () {metric('margin_pack_runway_seconds', **CHOSEN)}"
     ends = f"{metric('margin_pack_expiry_timestamp_seconds', **CHOSEN)} - time()"
     return [
         row("Are prices right?"),
@@ -405,7 +405,8 @@ def prices() -> list[Json]:
                 ("pack", "Pack"),
                 ("Value #A", "Left"),
                 ("unit", "Unit"),
-                ("Value #B", "Lost in"),
+                ("Value #B", "Lasts"),
+                ("Value #C", "Lost in"),
             ],
             w=8,
             h=8,
@@ -413,7 +414,9 @@ def prices() -> list[Json]:
             empty="no packs",
             overrides=[
                 column("Left", unit="locale", decimals=0),
-                column("Lasts", unit="d", decimals=0, judged=((None, "red"), (7, "orange"), (30, "text"))),
+                column(
+                    "Lasts", unit="s", decimals=0, judged=((None, "red"), (7 * 86400, "orange"), (30 * 86400, "text"))
+                ),
                 column(
                     "Lost in", unit="s", decimals=0, judged=((None, "red"), (7 * 86400, "orange"), (30 * 86400, "text"))
                 ),
