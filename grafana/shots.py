@@ -36,8 +36,8 @@ LIMIT = 200_000
 LIGHT = ("overview",)
 """Dashboards that are shown in the light theme as well."""
 RECENT = {"from": "now-30m"}
-SPANS = {"cost": RECENT, "customers": RECENT, "customer": RECENT, "health": RECENT}
-"""Shorter spans for dashboards of what has no history: requests, customers and the exporter itself."""
+SPANS = {"cost": RECENT, "health": RECENT}
+"""Shorter spans for dashboards of what has no history: requests, and the exporter itself."""
 SCRAPES = 180
 """Seconds of live scrapes, so that counters have moved."""
 DAYS = 100

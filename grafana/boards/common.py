@@ -114,12 +114,12 @@ def completeness() -> Json:
     """Whether the headline leaves something out."""
     headline = {"basis": "recognized", "window": "30d"}
     complete, withheld = metric("margin_figures_complete", **headline), metric("margin_figures_withheld", **headline)
-    judged = {"1": ("complete", "green"), "0": ("incomplete", "orange"), "-1": ("withheld", "red")}
+    judged = {"1": ("complete", "green"), "0": ("partial", "orange"), "-1": ("withheld", "red")}
     return stat(
         "Figures of 30 days",
         SELF(
             "Is anything left out?",
-            "Complete when every row is read, priced and converted; incomplete: margin is **at most** what is shown; "
+            "Complete when every row is read, priced and converted; partial: margin is **at most** what is shown; "
             "withheld: less usage has a price than strict.coverage_min asks for, so that there is none.",
             window="last 30 days, recognised revenue.",
         ),
@@ -184,6 +184,10 @@ def profit_and_loss(
             column("Margin", judged=MARGIN_STEPS, unit="percentunit", decimals=1),
         ],
     )
+
+
+daily = partial(timeseries, bridge=29 * 3600)
+"""A graph of customers or products, whose history has a sample a day."""
 
 
 def each_window(name: str, **matchers: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from boards.board import dashboard, external, row, variable
-from boards.common import CUSTOMER, EARNED, RATIO, USAGE, amount, each_window, profit_and_loss
+from boards.common import CUSTOMER, EARNED, RATIO, USAGE, amount, daily, each_window, profit_and_loss
 from boards.looks import MARGIN_STEPS, SIGN_STEPS, Json, colored, money
-from boards.panels import query, stat, timeseries
+from boards.panels import query, stat
 from boards.promql import by, history, metric
 
 MAY_BE_EMPTY = {
@@ -81,7 +81,7 @@ def course() -> list[Json]:
     revenue, profit = past("revenue", "30d", **BASIS), past("gross_profit", "30d", **BASIS)
     cash = {"basis": "cash", **ONE}
     return [
-        timeseries(
+        daily(
             "Revenue, cost and profit · rolling 30 days",
             EARNED(
                 "Since when?",
@@ -96,7 +96,7 @@ def course() -> list[Json]:
             unit="none",
             overrides=[*money(), *colored(Revenue="blue", Cost="orange", Profit="green")],
         ),
-        timeseries(
+        daily(
             "Cost · rolling 24 hours",
             USAGE(
                 "Does usage take off, or come in bursts?",
@@ -134,7 +134,7 @@ def course() -> list[Json]:
             w=12,
             decimals=2,
         ),
-        timeseries(
+        daily(
             "Margin over time",
             EARNED("Better or worse?", "Contribution / revenue.", window="rolling 30 days.", unit=RATIO),
             [query(f"{profit} / ({revenue} > 0)", "Margin")],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from boards.board import dashboard, row
-from boards.common import COUNT, CUSTOMERS, EARNED, OTHERS, RATIO, TO_CUSTOMER, USAGE, amount, count
+from boards.common import COUNT, CUSTOMERS, EARNED, OTHERS, RATIO, TO_CUSTOMER, USAGE, amount, count, daily
 from boards.looks import MARGIN_STEPS, NONE_IS_GOOD, SIGN_STEPS, Json, column, columns, goto, money
-from boards.panels import bargauge, query, stat, table, timeseries
+from boards.panels import bargauge, query, stat, table
 from boards.promql import NAMED, at_end, by, history, metric
 
 MAY_BE_EMPTY: dict[str, str] = {}
@@ -166,7 +166,7 @@ def over_time() -> list[Json]:
     poor_now = by("customer_id", at_end("margin_customer_gross_profit_amount", customer_id=NAMED, **EARNED_30D))
     return [
         row("Who changed?"),
-        timeseries(
+        daily(
             "Cost of the eight dearest · rolling 7 days",
             USAGE(
                 "Whose usage takes off?",
@@ -181,11 +181,11 @@ def over_time() -> list[Json]:
             overrides=money(),
             links=TO_ONE,
         ),
-        timeseries(
+        daily(
             "Profit of the eight poorest · rolling 30 days",
             EARNED(
                 "Is a loss getting larger?",
-                "Contribution of the eight customers that are lowest at the end of the graph. Red line: zero.",
+                "Contribution of the eight customers that are lowest at the end of the graph.",
                 window="rolling 30 days.",
             ),
             [query(f"{profit} and on (customer_id) bottomk(8, {poor_now})", "{{customer_id}} · {{currency}}")],
@@ -202,7 +202,7 @@ def over_time() -> list[Json]:
 
 def _products() -> Json:
     cost = by("product, currency", history("margin_product_cost_amount", window="7d"))
-    return timeseries(
+    return daily(
         "Usage cost by product · rolling 7 days",
         USAGE(
             "Which product's usage grows?",

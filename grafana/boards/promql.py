@@ -56,8 +56,8 @@ def history(name: str, /, **matchers: str) -> str:
 
 
 def at_end(name: str, /, **matchers: str) -> str:
-    """:func:`metric` at the end of the graph: for graphs of what is largest now, the same series all along."""
-    return f"max without (instance, job) ({_selector(name, matchers)} @ end())"
+    """The last value of the graph's last day: for graphs of what is largest now, the same series all along."""
+    return f"max without (instance, job) (last_over_time({_selector(name, matchers)}[1d] @ end()))"
 
 
 def increase(name: str, span: str, /, **matchers: str) -> str:

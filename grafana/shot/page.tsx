@@ -12,6 +12,15 @@ const HEAD = 48;
 const ROW = 38;
 const GAP = 8;
 
+function themed(content: React.ReactNode) {
+  return (
+    <Data.ThemeContext.Provider value={theme}>
+      <UI.GlobalStyles />
+      {content}
+    </Data.ThemeContext.Provider>
+  );
+}
+
 async function main(): Promise<void> {
   fillRegistries();
   const dashboard = await (await fetch('/dashboard.json')).json();
@@ -41,14 +50,17 @@ async function main(): Promise<void> {
     );
   };
   const { canvas } = theme.colors.background;
-  createRoot(document.getElementById('root')!).render(
-    <Data.ThemeContext.Provider value={theme}>
-      <UI.GlobalStyles />
+  const root = createRoot(document.getElementById('root')!);
+  root.render(themed(null));
+  await new Promise((resolve) => setTimeout(resolve, 100)); // the styles are there: fonts can be loaded, then measured
+  await Promise.all(['400', '500'].map((weight) => document.fonts.load(`${weight} 14px Inter`)));
+  root.render(
+    themed(
       <div style={{ position: 'relative', width, height: log.height, background: canvas }}>
         <div style={{ position: 'absolute', left: 16, top: 12, fontSize: 18, fontWeight: 500 }}>{dashboard.title}</div>
         {dashboard.panels.map(place)}
       </div>
-    </Data.ThemeContext.Provider>
+    )
   );
 }
 
