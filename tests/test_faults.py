@@ -201,7 +201,7 @@ STRIPE: list[tuple[str, dict[str, Any], set[str], str, str]] = [
     ("truncated", {"endpoint": LIST}, {LEDGER}, "bad_response", "not what Stripe documents"),
     ("html", {"endpoint": "/v1/events"}, {SUBSCRIPTIONS}, "bad_response", "not what Stripe documents (text/html"),
     ("html", {}, BOTH, "bad_response", "not what Stripe documents"),
-    ("disconnect", {"endpoint": LIST}, {LEDGER}, "connection", "no connection"),
+    ("disconnect", {"endpoint": LIST}, {LEDGER}, "connection", "broke off"),
     ("unauthorized", {}, BOTH, "auth", "401"),
     ("forbidden", {"endpoint": LIST}, {LEDGER}, "permission", "403"),
     ("forbidden", {"endpoint": "/v1/events"}, {SUBSCRIPTIONS}, "permission", "403"),

@@ -202,7 +202,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("E112 403", {"kind": "forbidden", "permission": "rak_balance_read"}, "permission", "rak_balance_read"),
     ("429 for an hour", {"kind": "rate_limited", "retry_after": 3600}, "rate_limited", "429"),
     ("stall", {"kind": "stall"}, "timeout", "no whole answer"),
-    ("disconnect", {"kind": "disconnect"}, "connection", "no connection"),
+    ("disconnect", {"kind": "disconnect"}, "connection", "broke off"),
 ]
 
 
