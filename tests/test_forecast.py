@@ -224,6 +224,14 @@ def test_profit_needs_fourteen_days_of_both() -> None:
     assert "cash" in found.gross_profit
 
 
+def test_profit_that_is_withheld_of_the_month_is_not_foretold() -> None:
+    so_far = replace(days()[0], withheld=frozenset({"recognized"}))
+    found = forecast(days(), DAYS, so_far, SINCE, SETTINGS, Renewals())
+    assert set(found.revenue) == {"cash", "recognized"}
+    assert found.cost is not None
+    assert set(found.gross_profit) == set(found.margin_ratio) == {"cash"}
+
+
 def test_a_loss_has_no_ratio() -> None:
     history = days(cash=-10, recognized=8)
     found = forecast(history, DAYS, history[0], SINCE, SETTINGS, Renewals())

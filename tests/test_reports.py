@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +25,11 @@ from exporter.demo.server import running
 from exporter.demo.usage import usage_rows
 from exporter.demo.world import DEMO_KEY, World
 from exporter.errors import ConfigError, StateError
+from exporter.margin.figures import figures
+from exporter.margin.monthend import month_end_of
+from exporter.margin.renewals import Renewals
+from exporter.margin.windows import window, windows
+from exporter.serve.books import open_books
 from exporter.serve.close import Wanted as CloseWanted
 from exporter.serve.close import close
 from exporter.serve.report import BY, Wanted, report
@@ -120,6 +125,38 @@ def test_the_whole_as_a_table(shop: Shop, capsys: pytest.CaptureFixture[str]) ->
     assert page.startswith("2026-10: 2026-10-01T00:00:00Z to 2026-11-01T00:00:00Z, UTC, in usd\nas of stripe/demo/")
     revenue = next(line for line in page.splitlines() if line.startswith("revenue         cash"))
     assert revenue.split()[-1] == f"{shop.view.windows[-1].revenue['cash']:.2f}"
+
+
+def test_a_margin_that_is_at_most_says_so(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.samples["margin_figures_complete", ("cash", "30d")] == 0
+    assert shop.report(window="30d") == 0
+    assert "gross profit on the basis cash is at most what is shown" in capsys.readouterr().out.splitlines()
+    margin = shop.files[0]
+    before = margin.read_text()
+    try:
+        margin.write_text(before + '\nstrict: {coverage_min: "1"}\n')
+        assert shop.report(window="30d", format="json") == 0
+    finally:
+        margin.write_text(before)
+    found = shown(capsys)
+    assert isinstance(found["rows"], list)
+    assert "gross profit" not in {row["figure"] for row in found["rows"]}
+    withheld = "gross profit on the basis cash is withheld: less usage has a price than strict.coverage_min asks for"
+    assert isinstance(found["doubts"], list)
+    assert withheld in found["doubts"]
+
+
+def test_a_month_that_no_source_has_reached_is_not_foretold(shop: Shop) -> None:
+    """Five past midnight, as of 23:20: ten minutes of October are no forecast of November."""
+    midnight = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+    with open_books(*shop.files, shop.environment, CLOCK) as books:
+        ledger = books.ledger(*windows(NOW, books.settings.zone))
+        for read, known in ((midnight - 2400, False), (midnight - 600, True)):
+            old = replace(ledger, as_of=dict.fromkeys(ledger.as_of, float(read)))
+            at = midnight + 300
+            month = figures(old, books.pricing, books.settings, at, window("mtd", at, books.settings.zone))
+            found = month_end_of(old, books.pricing, books.settings, at, month, Renewals())
+            assert (found.cost is not None, bool(found.revenue)) == (known, known)
 
 
 def test_csv_of_models(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,16 +44,19 @@ class MonthEnd:
 
 @dataclass(frozen=True)
 class Daily:
-    """One day: its ``revenue`` by basis, and its ``cost`` (None: not known)."""
+    """One day: its ``revenue`` by basis, and its ``cost`` (None: not known). ``withheld``: the bases whose profit may
+    not be shown (``strict``)."""
 
     revenue: Mapping[str, Decimal]
     cost: Decimal | None
+    withheld: frozenset[str] = frozenset()
 
 
 def daily(found: Figures) -> Daily:
     """The part of one day's figures that a forecast looks at."""
     known = found.components.keys() >= NEEDED
-    return Daily(found.revenue, sum(found.components.values(), Decimal(0)) if known else None)
+    withheld = frozenset(basis for basis, held in found.withheld.items() if held)
+    return Daily(found.revenue, sum(found.components.values(), Decimal(0)) if known else None, withheld)
 
 
 def read_renewals(connection: Connection, ledger: Ledger, settings: Settings, at: int, memory: Kept) -> Renewals | None:
@@ -81,11 +84,14 @@ def month_end_of(
     older = ledger.joint(ledger.sources.cash)
     if older is None:
         return MonthEnd()
+    since = min(at, cut(older))
+    if since < month.window.start:
+        return MonthEnd()  # the older source has not reached this month: what is left of it is not what is left of that
     today = day_of(at, settings.zone)
     days = [today - timedelta(days=back) for back in range(HISTORY, 0, -1)]
     spans = [_span(day, settings) for day in days]
     history = [daily(figures(ledger, pricing, settings, at, span)) for span in spans]
-    return forecast(history, days, daily(month), min(at, cut(older)), settings, renewals)
+    return forecast(history, days, daily(month), since, settings, renewals)
 
 
 def _span(day: date, settings: Settings) -> Window:
@@ -122,7 +128,7 @@ def forecast(
         if left is None:
             continue
         revenue[basis] = left.plus(so_far.revenue[basis] + known.after(since))
-        if cost is None or costs is None:
+        if cost is None or costs is None or basis in so_far.withheld:
             continue
         both = min(len(others), len(costs))
         kept = [sale - spent for sale, spent in zip(_last(others, both), _last(costs, both), strict=True)]

@@ -121,7 +121,7 @@ def close_of(books: Books, month: str) -> Close:
         pricing=books.pricing.book.text_hash,
         lines=dict(_lines(found)),
         reconciliation=(),
-        doubts=[*doubts(found), *_more_doubts(books, found, behind)],
+        doubts=[*doubts(found), *_more_doubts(books, behind)],
     )
 
 
@@ -153,13 +153,10 @@ def _cash(cash: Cash) -> Iterator[tuple[str, int]]:
     yield "net sales", cash.net_sales
 
 
-def _more_doubts(books: Books, found: Figures, behind: Sequence[str]) -> Iterator[str]:
+def _more_doubts(books: Books, behind: Sequence[str]) -> Iterator[str]:
     for name in behind:
         time = books.as_of.get(name)
         yield f"{name} is not known to the month's end: " + ("never read whole" if time is None else f"of {iso(time)}")
-    for name in sorted(found.complete):
-        if not found.complete[name]:
-            yield f"gross profit on the basis {name} is at most what is shown"
     for balance in balances(books.connection):
         if balance.drift and ledger_source(balance.account) in books.sources.ledger:
             amount = exact(major(balance.drift, balance.currency))

@@ -211,6 +211,12 @@ def doubts(found: Figures) -> Iterator[str]:
     for basis in ("cash", "recognized"):
         if basis not in found.revenue:
             yield f"revenue on the basis {basis} is not known"
+    for basis, whole in sorted(found.complete.items()):
+        if found.withheld.get(basis):
+            why = "less usage has a price than strict.coverage_min asks for"
+            yield f"gross profit on the basis {basis} is withheld: {why}"
+        elif not whole:
+            yield f"gross profit on the basis {basis} is at most what is shown"
 
 
 def _table(made: Report, found: Figures, books: Books) -> Iterator[str]:
