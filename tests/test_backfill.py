@@ -28,6 +28,7 @@ from exporter import cli
 from exporter.clock import FixedClock, iso
 from exporter.demo import truth, truth_recognized
 from exporter.metrics.catalogue import METRICS
+from exporter.store.database import Store
 
 END = (NOW - 4 * HOUR) // HOUR * HOUR
 SCRAPE = """
@@ -126,6 +127,14 @@ def test_what_is_refused(told: Told, tmp_path: Path, flags: tuple[str, ...], sai
     assert said in text
     assert "Traceback" not in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_there_yet(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = sqlite_url(tmp_path, "new.db")
+    Store(state).prepare()
+    monkeypatch.setenv("STATE_DATABASE_URL", state)
+    status, text = told.backfill(f"--output={tmp_path / 'x.om'}")
+    assert (status, "stripe/demo/ledger has not been read whole yet" in text) == (1, True)
 
 
 @contextmanager

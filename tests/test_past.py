@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -21,16 +22,19 @@ from usage_world import sqlite_url
 from exporter.clock import BUCKET, FixedClock
 from exporter.fx import Fx, FxRate
 from exporter.margin.attribution import attribute
+from exporter.margin.earnings import recognized_by
 from exporter.margin.figures import Figures, deferred_of, figures
+from exporter.margin.groups import CashShares
 from exporter.margin.ledger import Sources, read_ledger
 from exporter.margin.past import Past, beginnings
-from exporter.margin.pastcash import PastCash
+from exporter.margin.pastcash import PastCash, PastShares
 from exporter.margin.pastearned import PastEarned
 from exporter.margin.pastgroups import PastGroups
 from exporter.margin.recognition import Book, Cell, Cut, Piece, Shard, earned, pieces
 from exporter.margin.windows import WINDOWS, windows
 from exporter.metrics.samples import window_samples
 from exporter.serve.configuration import Loaded
+from exporter.store.attribution import CashTotal
 from exporter.store.ledger import LedgerTotal
 from exporter.store.reading import reading
 from exporter.store.sources import statuses
@@ -55,6 +59,7 @@ def metered(prices: Path) -> None:
         "    units:\n      kling_unit:",
         1,
     )
+    text = text.replace('price: "0.126", currency: usd', 'price: "0.126", currency: gbp', 1)
     prices.write_text(text)
 
 
@@ -67,7 +72,7 @@ def foreign(margin: Path) -> None:
         for day in (1, 11, 21)
     )
     text = re.sub(r"  eur:\n(    - .*\n)+", f"  eur:\n{rates}", text)
-    margin.write_text(re.sub(r"(gbp:\n    - \{from: )2020-01-01", r"\g<1>2026-10-05", text))
+    margin.write_text(re.sub(r"(gbp:\n    - \{from: )2020-01-01", r"\g<1>2026-09-05", text))
 
 
 def compare(town: Town, state: str, count: int) -> set[tuple[str, str]]:
@@ -94,6 +99,14 @@ def compare(town: Town, state: str, count: int) -> set[tuple[str, str]]:
                     found |= {(window.name, basis) for basis in made.gross_profit}
                 if window.name == "today" and ledger.recognized is not None:
                     assert deferred_of(ledger, at).keys() == deferred_of(live, at).keys()
+            _, ledger = next(past.at(at))  # today
+            day = at - at % DAY
+            for end in (at, at + HOUR):  # within a day, and from one to the next
+                middle, costs = (day + end) // 2 // BUCKET * BUCKET, ledger.cost_in(day, end, loaded.pricing, settings)
+                parts = [ledger.cost_in(*span, loaded.pricing, settings) for span in ((day, middle), (middle, end))]
+                if not costs.missing_fx:
+                    assert costs.total == sum(part.total for part in parts)
+                assert costs.billable_requests == sum(part.billable_requests for part in parts)
         mornings = [at for at in hours if datetime.fromtimestamp(at, settings.zone).hour == 0]
         assert compare_groups(past, connection, loaded, sorted(dice.sample(mornings, 6)))
     return found
@@ -126,6 +139,61 @@ def same(made: Figures, expected: Figures, loaded: Loaded) -> None:
     currency = loaded.settings.reporting_currency
     assert made == expected
     assert sorted(window_samples(made, currency)) == sorted(window_samples(expected, currency))
+
+
+def test_what_was_not_read_is_not_known(tmp_path: Path) -> None:
+    """Neither invoices nor usage; links of payments that the key may not read; a ledger that begins late."""
+    with a_town(tmp_path, FixedClock(NOW), customers=12, days=80, expand_source="false") as town:
+        state = sqlite_url(tmp_path, "state.db")
+        town.finish(state)
+        town.margin.write_text(
+            town.margin.read_text().replace("    expand_source", "    ledger_since: 2026-10-01\n    expand_source")
+        )
+        loaded = town.configuration(state).current
+        settings, at = loaded.settings, NOW // DAY * DAY
+        with reading(state) as connection:
+            for of in (("stripe/demo/ledger",), ("stripe/demo/ledger", "stripe/demo/invoices")):
+                known = dict.fromkeys(of, float(NOW))
+                began = beginnings(connection, settings, known)
+                assert set(began.of) == set(of)
+                past = Past(connection, settings, loaded.pricing, began, at, at, known)
+                made = [figures(ledger, loaded.pricing, settings, at, window) for window, ledger in past.at(at)]
+                assert all(set(found.revenue) <= {"cash"} for found in made)
+                assert not any(found.cost or found.gross_profit for found in made)
+                assert past.tells_deferred == (len(of) == 2)
+                groups = [found for _, _, found in PastGroups(connection, settings, loaded.pricing, past).at(at)]
+                assert not any("recognized" in found.revenue for found in groups)
+            october = int(datetime(2026, 10, 20, tzinfo=UTC).timestamp())
+            past = Past(connection, settings, loaded.pricing, began, october, october, known)
+            told = {window.name for window, ledger in past.at(october) if ledger.as_of}
+            assert told == {"today", "yesterday", "24h", "7d", "mtd"}  # 30d and September begin before the ledger
+
+
+def test_packs_earn_as_they_were_used(tmp_path: Path) -> None:
+    """At midnight as a reading of then says; when they were sold is not known."""
+    with a_town(tmp_path, FixedClock(NOW), customers=30, days=90) as town:
+        rule = "\nrecognition:\n  charges: {on_use: {unit: images, quantity: 20, expires_after_days: 30}}\n"
+        town.margin.write_text(town.margin.read_text() + rule)
+        state = sqlite_url(tmp_path, "state.db")
+        town.finish(state)
+        loaded = town.configuration(state).current
+        settings = loaded.settings
+        with reading(state) as connection:
+            known = {name: status.data_at or 0.0 for name, status in statuses(connection).items() if status.complete_at}
+            began = beginnings(connection, settings, known)
+            first = NOW // DAY * DAY - 20 * DAY
+            past = Past(connection, settings, loaded.pricing, began, first, NOW // HOUR * HOUR, known)
+            assert not past.tells_deferred
+            for at in range(first, NOW, 7 * DAY):
+                window, ledger = {window.name: (window, ledger) for window, ledger in past.at(at)}["7d"]
+                as_of = {name: float(at) for name in began.of}
+                live = read_ledger(
+                    connection, Sources.of(settings), as_of, [window], settings.zone, None, settings, loaded.pricing
+                )
+                mine, its = (recognized_by(one, settings, window.start, window.end) for one in (ledger, live))
+                assert mine is not None
+                assert its is not None
+                assert abs(mine.total - its.total) < Decimal("1e-9")
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
@@ -203,6 +271,17 @@ def test_what_is_deferred_was_invoiced_by_then(lines: list[tuple[int, Cell, list
             expected += booked - sum((earned(piece, at) for piece in found), Fraction(0))
     left = sum(PastEarned(lines, (), FX, apart=False).deferred(at).values())
     assert abs(left - expected * 10**24) < 10**17
+
+
+def test_shares_without_a_rate_are_left_out() -> None:
+    totals = [
+        CashTotal("cus_1", "main", T, "eur", "charge", 1, 100, 3),
+        CashTotal("cus_1", "main", T + 10 * DAY, "eur", "charge", 1, 200, 5),
+        CashTotal("cus_2", "main", T + 10 * DAY, "usd", "charge", 1, 50, 1),
+    ]
+    zone = ZoneInfo("UTC")
+    for span in ((T, T + 11 * DAY), (T, T + DAY), (T + DAY, T + 11 * DAY)):
+        assert PastShares(totals, FX, zone).of(*span, FX, zone) == CashShares(totals).of(*span, FX, zone)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
