@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
@@ -35,6 +36,11 @@ QUANTITIES: Final = (
     "tokens_output",
     "tokens_cache_read",
     "tokens_cache_write",
+    "tokens_cache_write_1h",
+    "tokens_reasoning",
+    "tokens_input_audio",
+    "tokens_output_audio",
+    "tokens_cache_read_audio",
 )
 """Quantities a log may hold and a price may ask for, besides ``requests``, which every row has. A business's own
 quantity starts with ``x_``."""
@@ -109,6 +115,65 @@ class CustomerLookup(Document):
     stripe_metadata: str = Field(min_length=1, max_length=40)
 
 
+_Part = Annotated[str, WithJsonSchema({"anyOf": [{"enum": [*QUANTITIES]}, OWN_QUANTITY]})]
+
+
+class Inclusion(Document):
+    """What quantities of a log count that other quantities of it count, too: ``tokens_input`` of OpenAI's the tokens
+    that were read from a cache. It is taken off, so that each token is counted once. Of ``providers``, or of all."""
+
+    providers: tuple[Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})], ...] = ()
+    quantities: dict[str, Annotated[tuple[_Part, ...], Field(json_schema_extra={"uniqueItems": True})]] = Field(
+        min_length=1, json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*QUANTITIES]}, {**OWN_QUANTITY}]}}
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Inclusion:
+        mistakes: list[tuple[Place, str]] = []
+        for i, provider in enumerate(self.providers):
+            if not provider.strip() or "\\" in provider:
+                mistakes.append((("providers", i), "must be a provider's name as the log has it, without \\"))
+        for place, one in self.named():
+            if wrong := quantity_mistake(one):
+                mistakes.append((("quantities", *place), wrong))
+        for name, parts in self.quantities.items():
+            if len(set(parts)) < len(parts):
+                mistakes.append((("quantities", name), "names one twice"))
+            if name in self._within(name):
+                mistakes.append((("quantities", name), "includes itself"))
+        raise_mistakes(mistakes)
+        return self
+
+    def named(self) -> Iterator[tuple[Place, str]]:
+        """All quantities that it names, with their places."""
+        for name, parts in self.quantities.items():
+            yield (name,), name
+            yield from (((name, i), part) for i, part in enumerate(parts))
+
+    def _within(self, name: str) -> set[str]:
+        """All that ``name`` includes, by way of others, too."""
+        found: set[str] = set()
+        more = list(self.quantities.get(name, ()))
+        while more:
+            one = more.pop()
+            if one not in found:
+                found.add(one)
+                more += self.quantities.get(one, ())
+        return found
+
+    def taken_off(self, name: str) -> dict[str, int]:
+        """How many times the column of each other quantity is taken off that of ``name``.
+
+        What is included is taken off without what that includes itself; who includes both names both.
+        """
+        found: dict[str, int] = {}
+        for part in self.quantities.get(name, ()):
+            found[part] = found.get(part, 0) + 1
+            for below, times in self.taken_off(part).items():
+                found[below] = found.get(below, 0) - times
+        return {part: times for part, times in found.items() if times}
+
+
 class UsersSettings(Document):
     """A query that says of each user whose customer he is, and when he was last seen."""
 
@@ -170,6 +235,7 @@ class UsageSettings(Document):
         default_factory=_quantities,
         json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*QUANTITIES]}, {**OWN_QUANTITY}]}},
     )
+    includes: tuple[Inclusion, ...] = ()
     attributes: dict[str, str] = Field(
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,39}$"}}
     )
@@ -230,6 +296,14 @@ class UsageSettings(Document):
         for name in self.quantities:
             if wrong := quantity_mistake(name):
                 mistakes.append((("quantities", name), wrong))
+        known = self.query is None or "quantities" in self.model_fields_set
+        for i, one in enumerate(self.includes):
+            for place, quantity in one.named():
+                if known and quantity not in self.quantities:
+                    text = f'"{quantity}" is not under quantities{nearest(quantity, self.quantities)}'
+                    mistakes.append((("includes", i, "quantities", *place), text))
+            if not one.providers and i < len(self.includes) - 1:
+                mistakes.append((("includes", i + 1), "is never reached: the one before it is of all providers"))
         for name in self.attributes:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
                 mistakes.append((("attributes", name), f'"{name}" must be lower-case letters, digits and _'))

@@ -7,7 +7,13 @@ The tables are those of the products' own schemas:
 - Helicone: ``request_response_rmt`` (https://github.com/Helicone/helicone, clickhouse/migrations);
 - OpenMeter: ``om_events``, CloudEvents (https://github.com/openmeterio/openmeter).
 
-Kinds of tokens are kept apart: what LiteLLM counts in ``prompt_tokens`` and again as cached is taken out of the former.
+Kinds of tokens are kept apart, each by what its product documents:
+- LiteLLM brings all providers to one form, in which ``prompt_tokens`` counts what was read from and
+  written to a cache, too (https://docs.litellm.ai/docs/completion/prompt_caching): ``includes`` takes it off;
+- Langfuse asks for kinds that do not overlap, and takes OpenAI's details off ``input`` and ``output`` itself, under
+  names of their own such as ``output_reasoning_tokens``
+  (https://langfuse.com/docs/observability/features/token-and-cost-tracking);
+- Helicone's table tells no kinds apart: all input is ``tokens_input``, which is too dear where some was cached.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ SELECT l.request_id AS id, l."startTime" AS time,
        COALESCE(NULLIF(l.custom_llm_provider, ''), split_part(l.model, '/', 1)) AS provider, l.model,
        l.call_type AS operation, COALESCE(l.status, l.metadata ->> 'status', 'success') AS status,
        NULLIF(l.end_user, '') AS customer, NULLIF(l."user", '') AS "user", l.session_id AS job, l.spend AS logged_cost,
-       GREATEST(l.prompt_tokens - c.read - c.written, 0) AS tokens_input, l.completion_tokens AS tokens_output,
+       l.prompt_tokens AS tokens_input, l.completion_tokens AS tokens_output,
        NULLIF(c.read, 0) AS tokens_cache_read, NULLIF(c.written, 0) AS tokens_cache_write
 FROM "LiteLLM_SpendLogs" AS l
 CROSS JOIN LATERAL (SELECT
@@ -43,6 +49,8 @@ CROSS JOIN LATERAL (SELECT
   COALESCE(CAST(l.metadata #>> '{additional_usage_values,cache_creation_input_tokens}' AS numeric), 0) AS written) AS c
 WHERE COALESCE(l.cache_hit, '') NOT IN ('True', 'true')
 """
+
+_CACHED = {"quantities": {"tokens_input": ("tokens_cache_read", "tokens_cache_write")}}
 
 _LANGFUSE = """
 SELECT id, start_time AS time,
@@ -58,7 +66,11 @@ SELECT id, start_time AS time,
        trace_id AS job, total_cost AS logged_cost,
        if(mapContains(usage_details, 'input'), usage_details['input'], NULL) AS tokens_input,
        if(mapContains(usage_details, 'output'),
-          usage_details['output'] + usage_details['output_reasoning_tokens'], NULL) AS tokens_output,
+          usage_details['output'] + usage_details['output_reasoning_tokens']
+          + usage_details['output_accepted_prediction_tokens']
+          + usage_details['output_rejected_prediction_tokens'], NULL) AS tokens_output,
+       nullIf(usage_details['input_audio_tokens'], 0) AS tokens_input_audio,
+       nullIf(usage_details['output_audio_tokens'], 0) AS tokens_output_audio,
        nullIf(usage_details['input_cached_tokens'] + usage_details['input_cache_read']
               + usage_details['cache_read_input_tokens'], 0) AS tokens_cache_read,
        nullIf(usage_details['input_cache_creation'] + usage_details['cache_creation_input_tokens'], 0)
@@ -94,7 +106,7 @@ FROM om_events
 
 PRESETS: Final[Mapping[PresetName, Preset]] = {
     "prisma_api_usage_log": Preset(engines=("sqlite", "postgresql", "mysql")),
-    "litellm": Preset({"query": _LITELLM, "job_rows": "parts"}, ("postgresql",)),
+    "litellm": Preset({"query": _LITELLM, "job_rows": "parts", "includes": (_CACHED,)}, ("postgresql",)),
     "langfuse": Preset({"query": _LANGFUSE, "job_rows": "parts"}, ("clickhouse",)),
     "helicone": Preset({"query": _HELICONE}, ("clickhouse",)),
     "openmeter": Preset({"query": _OPENMETER}, ("clickhouse",)),

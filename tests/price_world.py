@@ -54,14 +54,14 @@ class PriceWorld:
         self.run(self.table())
         if self.kind not in ("duckdb", "clickhouse"):
             self.run("CREATE INDEX calls_made ON calls (made)")
+        own = {"quantities": {name: name for name in QUANTITIES}, "attributes": {"resolution": "resolution"}}
         self.settings = UsageSettings(
             url=DatabaseUrl(self.url), table="calls", time_format="epoch_s",
             columns=Columns(
                 id="id", time="made", provider="provider", model="model", status="status",
                 reported_cost="reported", reported_currency="currency", logged_cost="logged",
             ),
-            quantities={name: name for name in QUANTITIES}, attributes={"resolution": "resolution"},
-            **settings,
+            **(own | settings),
         )  # fmt: skip
         self.store = Store(f"sqlite:///{folder}/state.db")
         self.store.prepare()

@@ -56,6 +56,15 @@ providers:
             charges: [{name: audio, quantity: duration_s, rates: [{price: "0.22", currency: usd, per_units: 3600}]}]
   free:
     bill_on: {failed: {fraction: 0, source: terms}}
+  llm:
+    prices:
+      - id: m
+        match: {model: {equals: m}}
+        versions:
+          - {from: 2026-01-01, charges: [{name: in, quantity: tokens_input, rates: [{price: "2", currency: usd}]}]}
+      - id: picture
+        match: {model: {equals: picture}}
+        versions: [{from: 2026-01-01, charges: [{name: i, quantity: images, rates: [{price: "3", currency: usd}]}]}]
   shaped:
     prices:
       - id: begun
@@ -201,6 +210,24 @@ CASES: list[tuple[str, UsageKey, Status, int, dict[str, int], str, Priced | Unpr
         "what a pack pays for, without what it drew",
         key("shaped", "pooled", measures=("units",)), "succeeded", 1, {"units": ONE}, "2026-02-01",
         Unpriced("not_grouped"),
+    ),
+    (
+        "tokens that no charge is of",
+        key("llm", "m", measures=("tokens_cache_read", "tokens_input")), "succeeded", 1,
+        {"tokens_input": ONE, "tokens_cache_read": 1}, "2026-02-01",
+        Unpriced("uncharged_tokens"),
+    ),
+    (
+        "none of the tokens that no charge is of",
+        key("llm", "m", measures=("tokens_cache_read", "tokens_input")), "succeeded", 1,
+        {"tokens_input": ONE, "tokens_cache_read": 0}, "2026-02-01",
+        Priced((("usd", Decimal(2)),), "m", Decimal(1)),
+    ),
+    (
+        "a price of something else says nothing of tokens",
+        key("llm", "picture", measures=("images", "tokens_input")), "succeeded", 1,
+        {"tokens_input": ONE, "images": ONE}, "2026-02-01",
+        Priced((("usd", Decimal(3)),), "picture", Decimal(1)),
     ),
     (
         "a negative sum",

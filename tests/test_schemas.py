@@ -26,7 +26,8 @@ NOT_STRUCTURAL = """
 margin/a-query-that-writes margin/a-state-in-mysql margin/bad-base-in-the-environment margin/base-with-a-bad-port
 margin/budget-of-half-a-month margin/budgets-out-of-order margin/clickhouses-own-port margin/day margin/dotted-table
 margin/duckdb-in-memory margin/duration-too-long margin/foreign-base-with-a-key-of-unknown-kind
-margin/foreign-base-with-a-live-key margin/key-from-nowhere margin/live-and-test margin/names-twice margin/no-rate
+margin/foreign-base-with-a-live-key margin/included-quantity-not-mapped margin/includes-itself
+margin/includes-never-reached margin/key-from-nowhere margin/live-and-test margin/names-twice margin/no-rate
 margin/no-such-file margin/not-an-address margin/nothing-to-read margin/one-key-twice margin/oracle
 margin/pack-of-a-unit-that-no-log-has margin/pack-too-fine margin/pack-without-customers
 margin/packs-that-take-the-same-usage margin/password-in-a-parameter margin/password-in-the-file margin/plain-http

@@ -5,6 +5,9 @@ scale. A binary float stands for the decimal of its 15 certain digits, as Postgr
 where a value is so large that the declared scale needs more digits, for its exact binary value.
 
 A value that is no number, negative, not finite, or above ``limit`` is *bad*: it is in no sum, and its group says so.
+
+A column may count what other columns count, too (``usage.includes``): that is taken off row by row, before rows are
+summed, so that each token is in one quantity only. A row of which less than nothing is left is bad.
 """
 
 from __future__ import annotations
@@ -22,6 +25,15 @@ __all__ = ["ABSENT", "BAD", "PRESENT", "Kind", "Measure"]
 
 
 @dataclass(frozen=True)
+class Included:
+    """What a measure counts besides its own, in the rows in which ``rows`` (SQL; None: all of them) holds: each of
+    ``others``, as it stands in its column, so many times."""
+
+    rows: str | None
+    others: tuple[tuple[int, Measure], ...]
+
+
+@dataclass(frozen=True)
 class Measure:
     """A column whose values are summed. ``sql`` is its quoted name or an expression, ``places`` the digits its type
     declares, if any.
@@ -36,6 +48,8 @@ class Measure:
     nullable: bool = True
     whole: int | None = None
     """Digits before the point that the type can hold, where that is known."""
+    includes: tuple[Included, ...] = ()
+    """The first of them whose rows hold a row says what is taken off there."""
 
     @property
     def scale(self) -> int:
@@ -58,11 +72,30 @@ class Measure:
 
     def state(self) -> str:
         """SQL: 0 where the value is NULL, 1 where it counts, 2 where it is bad."""
-        return self._dialect.state(self)
+        column = self._dialect.state(self)
+        if not self.includes:
+            return column
+        return f"CASE WHEN {column} <> {PRESENT} THEN {column} WHEN {self._rest()} < 0 THEN {BAD} ELSE {PRESENT} END"
 
     def row(self) -> str:
         """SQL: the value of one row × 10^scale as an integer, rounded half up; NULL unless its state is 1."""
-        return f"CASE WHEN {self.state()} = {PRESENT} THEN {self._dialect.row(self)} END"
+        if not self.includes:
+            return self._column()
+        return f"CASE WHEN {self.state()} = {PRESENT} THEN {self._rest()} END"
+
+    def _column(self) -> str:
+        """SQL: as ``row``, of what stands in the column."""
+        return f"CASE WHEN {self._dialect.state(self)} = {PRESENT} THEN {self._dialect.row(self)} END"
+
+    def _rest(self) -> str:
+        """SQL: what is left when all is taken off that other measures count."""
+        column = f"({self._column()})"
+        cases = [
+            f"WHEN {one.rows or '1 = 1'} THEN {column}"
+            + "".join(f" - {times} * COALESCE({other._column()}, 0)" for times, other in one.others)
+            for one in self.includes
+        ]
+        return f"(CASE {' '.join(cases)} ELSE {column} END)"
 
     def each(self, grid: int) -> str:
         """SQL: as ``row``, rounded up to a multiple of ``grid``."""
@@ -71,11 +104,11 @@ class Measure:
 
     def total(self) -> str:
         """SQL: the group's sum, to be read by ``scaled``. Means nothing in a group whose state is not 1."""
-        return self._dialect.total(self)
+        return self._dialect.total_of(self.row()) if self.includes else self._dialect.total(self)
 
     def scaled(self, total: Any) -> int:
         """A sum from ``total()`` × 10^scale. Raises SourceError when it outgrows the state's 64 bits."""
-        found = self._dialect.scaled(self, total)
+        found = int(total or 0) if self.includes else self._dialect.scaled(self, total)
         if found >= 2**63:
             raise self.overflow()
         return found

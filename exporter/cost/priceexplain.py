@@ -32,6 +32,7 @@ WHY: Mapping[UnpricedReason, str] = {
     "unknown_billing": "no bill_on says whether such a row is billed",
     "unknown_status": "the status is a word that nobody mapped (status_map in margin.yaml)",
     "bad_row": "a value is no number, negative, not finite or absurd",
+    "uncharged_tokens": "the row holds a kind of tokens that the price has no charge for (of 0 where it is free)",
     "not_grouped": "the price needs each request's own quantity, and the history is not grouped by it",
 }
 

@@ -23,6 +23,7 @@ from exporter.cost.pricebook import (
     PriceBook,
     PricedEntry,
     PricedProvider,
+    asked,
     parts_for,
 )
 from exporter.cost.pricefile import BilledStatus, BillOn
@@ -39,6 +40,7 @@ UnpricedReason = Literal[
     "unknown_billing",  # failed, moderated or canceled, and no bill_on says whether that is billed
     "unknown_status",  # the status is a word that nobody mapped
     "bad_row",  # a value is no number, negative, not finite or absurd
+    "uncharged_tokens",  # the row holds tokens of a kind that the price, which is of other kinds, says nothing of
     "not_grouped",  # the price needs each request's own quantity, and the history is not grouped by it (yet)
 ]
 """Closed set: the ``reason`` label of ``margin_unpriced_requests``."""
@@ -46,6 +48,8 @@ UnpricedReason = Literal[
 SCALE: Final = Decimal(1).scaleb(-QUANTITY_SCALE)
 WHOLE: Final = Decimal(1)
 ZERO: Final = Decimal(0)
+TOKENS: Final = "tokens_"
+"""What the names of all kinds of tokens begin with."""
 
 Amounts = tuple[tuple[str, Decimal], ...]
 """Major units by currency, in the order of the codes."""
@@ -120,6 +124,8 @@ class Terms:
     fraction: Decimal
     metered: tuple[Metered, ...] = ()
     estimated: bool = False
+    uncharged: tuple[str, ...] = ()
+    """Kinds of tokens that no charge is of: where there are any, the usage has no price."""
 
 
 def price(
@@ -144,6 +150,8 @@ def price_of(
     terms: Terms, requests: int, measures: Mapping[str, int], rates: Sequence[MeterRate | Unpriced] | None = None
 ) -> Priced | Unpriced:
     """As ``price``, for rows whose terms are known."""
+    if terms.uncharged and any(measures.get(kind, 0) for kind in terms.uncharged):
+        return Unpriced("uncharged_tokens")
     if terms.metered and rates is None:
         return Unpriced("not_grouped")
     amounts: dict[str, Decimal] = {}
@@ -234,7 +242,7 @@ def _entry_terms(
                 return Unpriced("no_unit_price")
             listed = EXACT.multiply(factor, price_of_unit.price)
             terms.append(Term(quantity, price_of_unit.currency, EXACT.multiply(listed, contracted), listed))
-    return Terms(tuple(terms), entry.id, fraction, tuple(metered), entry.estimated)
+    return Terms(tuple(terms), entry.id, fraction, tuple(metered), entry.estimated, _uncharged(parts, key))
 
 
 def _billed(part: Part, key: UsageKey) -> tuple[str, Decimal, str | None, str | None] | None:
@@ -257,6 +265,15 @@ def _billed(part: Part, key: UsageKey) -> tuple[str, Decimal, str | None, str | 
     if charge.monthly:
         return REQUESTS, EXACT.multiply(billed_quantity(charge, value), per), unit, currency
     return REQUESTS, request_amount(charge, part.rate, value, per), unit, currency
+
+
+def _uncharged(parts: Sequence[Part], key: UsageKey) -> tuple[str, ...]:
+    """The kinds of tokens in this usage that ``parts`` leave out, while they charge others.
+
+    Kinds are apart from each other, so that one without a price would be free in silence.
+    """
+    charged = {name for part in parts for name in asked(part.charge) if name.startswith(TOKENS)}
+    return tuple(name for name in key.measures if name.startswith(TOKENS) and name not in charged) if charged else ()
 
 
 def _own(key: UsageKey, quantity: str, part: Part) -> Decimal | None:

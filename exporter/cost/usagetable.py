@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +15,8 @@ from exporter.cost.engines import ENGINES, SqlEngine
 from exporter.cost.engines.base import RELATION, Column, Form
 from exporter.cost.indexadvice import no_index
 from exporter.cost.latency import Latency
-from exporter.cost.measures import Measure
+from exporter.cost.measures import Included, Measure
+from exporter.cost.pricevalues import plain
 from exporter.cost.timecolumn import TimeColumn, detect
 from exporter.databaseurl import ENGINE_OF
 from exporter.errors import SourceError
@@ -151,11 +152,12 @@ class _Description:
         ]
         named.append((REPORTED_COST, columns.reported_cost, "columns.reported_cost"))
         named.append((LOGGED_COST, columns.logged_cost, "columns.logged_cost"))
-        measures = []
+        measures: list[Measure] = []
         for name, given, where in named:
             found = self.find(given, where)
             if found is not None and given is not None and (measure := self.measure(name, given, *found)) is not None:
                 measures.append(measure)
+        measures = self.once(measures)
         if len(measures) > MAX_MEASURES:
             self.wrong(f"is mapped to {len(measures)} quantities and costs; at most {MAX_MEASURES} are read")
         customer, user = self.find(columns.customer, "columns.customer"), self.find(columns.user, "columns.user")
@@ -207,6 +209,8 @@ class _Description:
         ]
         if self.settings.query is not None:
             said.append(self.settings.query)
+        if self.settings.includes:
+            said.append([one.model_dump() for one in self.settings.includes])
         if self.settings.users is not None:
             said.append("users")
         if self.settings.customer is not None:
@@ -220,6 +224,29 @@ class _Description:
         if self.settings.query is None or "quantities" in self.settings.model_fields_set:
             return self.settings.quantities
         return {name: name for name in self.columns if quantity_mistake(name) is None}
+
+    def once(self, measures: list[Measure]) -> list[Measure]:
+        """The measures, each with what has to be taken off it so that nothing is counted twice."""
+        found = {one.name: one for one in measures}
+        provider = self.find(self.settings.columns.provider, "columns.provider")
+        for one in self.settings.includes:
+            for _, name in one.named():
+                if name not in found:
+                    self.wrong(f'has no quantity "{name}"{nearest(name, found)}; correct usage.includes in margin.yaml')
+        if self.mistakes or provider is None:
+            return measures
+        return [replace(one, includes=tuple(self.included(one, found, provider[0]))) for one in measures]
+
+    def included(self, measure: Measure, found: Mapping[str, Measure], provider: str) -> Iterator[Included]:
+        """What ``measure`` counts besides its own; one for each of ``includes`` up to the last that says anything."""
+        rules = list(self.settings.includes)
+        while rules and measure.name not in rules[-1].quantities:
+            rules.pop()
+        for rule in rules:
+            names = ", ".join("'" + plain(name).replace("'", "''") + "'" for name in rule.providers)
+            said = f"lower(trim({self.engine.as_text(provider)})) IN ({names})" if names else None
+            off = rule.taken_off(measure.name)
+            yield Included(said, tuple((times, found[other]) for other, times in off.items()))
 
     def find(self, given: str | None, where: str) -> tuple[str, str] | None:
         """SQL of the column or path ``given``, and the column's name; None when it is not mapped, or only assumed and

@@ -35,6 +35,7 @@ SECTIONS: Final[tuple[tuple[str, str, Model], ...]] = (
     ("configuration.md", "accounts", config.AccountSettings),
     ("configuration.md", "usage", usagelog.UsageSettings),
     ("configuration.md", "usage.users", usagelog.UsersSettings),
+    ("configuration.md", "usage.includes", usagelog.Inclusion),
     ("configuration.md", "usage.columns", usagelog.Columns),
     ("configuration.md", "customers", config.CustomerSettings),
     ("configuration.md", "products", config.ProductSettings),

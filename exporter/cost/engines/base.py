@@ -234,6 +234,10 @@ class SqlEngine(ABC):
         """The sum of a group, to be read by ``scaled``; means nothing in a group whose state is not 1."""
         return f"sum({measure.sql if plain(measure) else measure.row()})"
 
+    def total_of(self, sql: str) -> str:
+        """The sum of whole numbers of 64 bits, which never wraps around."""
+        return f"sum({sql})"
+
     def scaled(self, measure: Measure, total: Any) -> int:
         """A sum from ``total`` × 10^scale. At most 2⁶³ where it outgrows 64 bits."""
         if plain(measure):

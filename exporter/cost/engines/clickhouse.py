@@ -234,6 +234,9 @@ class ClickHouse(SqlEngine):
             return f"sum({measure.sql})"
         return f"sum(toInt128({measure.sql if plain(measure) else measure.row()}))"
 
+    def total_of(self, sql: str) -> str:
+        return f"sum(toInt128({sql}))"
+
     def scaled(self, measure: Measure, total: Any) -> int:
         return 0 if total is None else super().scaled(measure, total)
 
