@@ -60,6 +60,16 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.apply(function, arguments)
 
 
+def memory(process: int) -> dict[str, float]:
+    """Resident memory, now and at most, in MB of 1,048,576 bytes."""
+    found = {}
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("VmRSS", "VmHWM"):
+            found["rss_mb" if name == "VmRSS" else "peak_mb"] = int(rest.split()[0]) / 1024
+    return found
+
+
 class Api:
     """A simulated Stripe account in a process of its own."""
 

@@ -22,7 +22,7 @@ import urllib.request
 from pathlib import Path
 
 import exporter.demo
-from benchmarks.harness import Goal, api, report
+from benchmarks.harness import Goal, api, memory, report
 from benchmarks.usage_rollup import DAY, HISTORY, HOUR, ROWS, calls
 from exporter.demo.world import DEMO_KEY
 
@@ -41,16 +41,6 @@ SOURCES = 5
 WHOLE = "SELECT count(*) FROM source_status WHERE complete_at IS NOT NULL AND source NOT LIKE '%reconciliation'"
 AFTERWARDS = 60.0
 ADDRESS = "127.0.0.1:10119"
-
-
-def memory(process: int) -> dict[str, float]:
-    """Resident memory, now and at most, in MB of 1,048,576 bytes."""
-    found = {}
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in ("VmRSS", "VmHWM"):
-            found["rss_mb" if name == "VmRSS" else "peak_mb"] = int(rest.split()[0]) / 1024
-    return found
 
 
 def asked(path: Path, query: str) -> int:
