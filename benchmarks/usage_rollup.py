@@ -2,6 +2,7 @@
 
     python -m benchmarks.usage_rollup
     python -m benchmarks.usage_rollup --rows 50000000     # some ten minutes and 15 GB of disk
+    python -m benchmarks.usage_rollup --engine chdb       # against the same engine's bare GROUP BYs; or duckdb
 
 The log is that of a studio whose 32 customers work Monday to Friday from 9 to 17: two years, three providers, calls
 that succeed and fail, 190 people. Its finest grouping, 15 minutes by kind of call, has some 100,000 groups. ``psql``
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ import psycopg
 from sqlalchemy import make_url
 
 import exporter.demo
+from benchmarks import usage_embedded
 from benchmarks.harness import Goal, in_process, median, memory, report, state
+from benchmarks.usage_embedded import KIND, SUMS
 from exporter import heap
 from exporter.clock import FixedClock
 from exporter.cost.engines.postgresql import WORK_MEMORY
@@ -76,15 +79,6 @@ JOIN (VALUES (0, 'kling', 'kling-v2-5-turbo', 'image2video', 'succeeded'),
              (5, 'elevenlabs', 'eleven_multilingual_v2', 'speech', 'succeeded'))
   AS kinds (which, provider, model, operation, status) ON which = kind
 """
-WORKING = f"(n * {WEEKS * 40 * HOUR} / {{rows}})"
-"""Working second that call ``n`` begins in: evenly over 40 hours a week."""
-SPREAD = (
-    f"{{begin}} + {9 * HOUR} + {WORKING} / {40 * HOUR} * {WEEK} + {WORKING} % {40 * HOUR} / {8 * HOUR} * {DAY}"
-    f" + {WORKING} % {8 * HOUR}"
-)
-
-SUMS = "count(*), sum(duration_s), sum(images), sum(characters), sum(units), sum(logged_cost)"
-KIND = "provider, model, operation, status"
 BARE = (
     f"SELECT date_bin('15 minutes', created_at, '2000-01-01'), {KIND}, {SUMS} FROM provider_calls"
     " GROUP BY 1, 2, 3, 4, 5",
@@ -102,6 +96,13 @@ SETTINGS = {
 }  # fmt: skip
 
 
+def spread(rows: int, begin: int, div: Callable[[str, int], str] = "{} / {}".format) -> str:
+    """SQL: when call ``n`` of so many begins, evenly over 40 hours a week from ``begin``; ``div`` divides integers."""
+    working = f"({div(f'(n * {WEEKS * 40 * HOUR})', rows)})"  # its working second
+    day = div(f"({working} % {40 * HOUR})", 8 * HOUR)
+    return f"({begin} + {9 * HOUR} + {div(working, 40 * HOUR)} * {WEEK} + {day} * {DAY} + {working} % {8 * HOUR})"
+
+
 def psql_address(url: str) -> str:
     """``url`` in libpq's form."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -110,13 +111,13 @@ def psql_address(url: str) -> str:
 @contextmanager
 def calls(rows: int, now: int = NOW) -> Iterator[str]:
     """A PostgreSQL with so many calls, as a database of a product is: indexed by time, vacuumed, analyzed."""
-    at = SPREAD.format(rows=rows, begin=now - HISTORY)
+    at = spread(rows, now - HISTORY)
     with postgres_server.running(SERVER) as server, server.database() as url:
         with psycopg.connect(psql_address(url), autocommit=True) as connection:
             connection.execute(TABLE)
-            halves = [(0, rows // 2 - 1), (rows // 2, rows - 1)]
+            half = rows // 2
             with ThreadPoolExecutor() as writers:
-                list(writers.map(lambda half: _insert(url, *half, at), halves))
+                list(writers.map(_insert, (url, url), (0, half), (half - 1, rows - 1), (at, at)))
             connection.execute("SET maintenance_work_mem = '512MB'")
             connection.execute("ALTER TABLE provider_calls ADD PRIMARY KEY (id)")
             connection.execute("CREATE INDEX ON provider_calls (created_at)")
@@ -212,13 +213,31 @@ def measure(rows: int, rounds: int) -> dict[str, float]:
     }
 
 
+def embedded(engine: usage_embedded.Embedded, rows: int, rounds: int) -> None:
+    """Measure and print an engine that runs in process: its memory is in the process's, too."""
+    at = spread(rows, NOW - HISTORY, usage_embedded.DIALECTS[engine].div.format)
+    found = usage_embedded.measure(engine, rows, rounds, at, roll_up)
+    report(
+        f"usage roll-up in {engine}",
+        f"first one of {rows:,} rows ({found['groups']:,} groups) {found['first']:.1f} s, its bare GROUP BYs "
+        f"{found['bare']:.1f} s: {found['ratio']:.2f} x",
+        found,
+        [Goal("ratio", 1.3, False)],
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--rounds", type=int, help="default: three, but one from 20,000,000 rows on")
+    parser.add_argument("--engine", choices=usage_embedded.DIALECTS, help="instead of PostgreSQL; no steady polls")
     options = parser.parse_args()
-    found = measure(options.rows, options.rounds or (3 if options.rows < MANY else 1))
+    rounds = options.rounds or (3 if options.rows < MANY else 1)
+    if options.engine:
+        embedded(options.engine, options.rows, rounds)
+        return
+    found = measure(options.rows, rounds)
     report(
         "usage roll-up",
         f"first one of {options.rows:,} rows ({found['groups']:,} groups) {found['first']:.1f} s, bare "
