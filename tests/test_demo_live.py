@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from exporter.clock import FixedClock
 from exporter.demo import usage_log
 from exporter.demo.facts import History, Usage
-from exporter.demo.live import Live, running_live
+from exporter.demo.live import EVERY, USUAL, Live, running_live
 from exporter.demo.scenario import history_and_spans, sums
 from exporter.demo.usage import usage_rows
 from exporter.demo.world import World
@@ -80,6 +81,30 @@ def test_a_spike_makes_more_calls() -> None:
     live.usage_factor = 10
     live.step(NOW + HOUR / 4)
     assert len(live.rows) > 5 * HOUR / 4 / 1.5
+
+
+def test_the_bustle_of_the_beginning_calms_down() -> None:
+    """A demo that is left running costs what its history costs: no alert fires by itself."""
+    history, rows, world, _ = begin()
+    live = Live(world, None, history, rows, calms=60)
+    live.step(NOW + 600)
+    bustle = len(live.rows)
+    assert 60 / EVERY["usage"] * 0.6 < bustle < 60 / EVERY["usage"] * 2
+    live.step(NOW + 600 + 24 * HOUR)
+    usual = 24 * HOUR / USUAL["usage"]
+    assert usual * 0.85 < len(live.rows) - bustle < usual * 1.3  # some fail and are tried again
+    packs = [row for row in world.collections["charges"] if row.at > NOW + 600 and row.description == "Credit pack"]
+    assert 24 * HOUR / USUAL["pack"] * 0.6 < len(packs) < 24 * HOUR / USUAL["pack"] * 1.5
+
+
+def test_the_usual_pace_is_that_of_the_historys_last_weeks() -> None:
+    """Of a business a quarter as large as the demo's."""
+    history, spans = history_and_spans(1, NOW, customers=500)
+    since, days = NOW - 30 * 24 * HOUR, 30 * 24 * HOUR / 4
+    jobs = {row.job for row in usage_rows(1, NOW, spans) if row.at > since}
+    packs = [charge for charge in history.charges if charge.at > since and charge.description == "Credit pack"]
+    assert len(jobs) == pytest.approx(days / USUAL["usage"], rel=0.25)
+    assert len(packs) == pytest.approx(days / USUAL["pack"], rel=0.25)
 
 
 def test_a_thread_writes_the_log_while_others_read(tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def stack(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
         yield started
 
 
+def test_business_goes_on(demo: Demo) -> None:
+    """Panels move: charges and usage keep coming."""
+
+    def counted() -> float:
+        lines = demo.get("/metrics").splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("margin_usage_requests_total{"))
+
+    before = counted()
+    eventually(lambda: counted() > before, "more usage", 60)
+
+
 def test_the_exporter_is_scraped_and_rules_are_healthy(stack: Stack) -> None:
     eventually(lambda: stack.query('up{job="margin-exporter"} == 1'), "the exporter up")
     eventually(lambda: stack.query("margin_gross_margin_ratio"), "figures in Prometheus")
@@ -156,17 +167,6 @@ def test_an_alert_reaches_the_receiver(stack: Stack) -> None:
 @pytest.mark.parametrize("alert", ["MarginPriceOld", "MarginConfigReloadFailed"])
 def test_the_faults_on_the_command_line_reach_the_receiver(stack: Stack, alert: str) -> None:
     eventually(lambda: stack.notified("finance" if alert == "MarginPriceOld" else "ops", "FIRING", alert), alert, 90)
-
-
-def test_business_goes_on(demo: Demo) -> None:
-    """Panels move: charges and usage keep coming."""
-
-    def counted() -> float:
-        lines = demo.get("/metrics").splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("margin_usage_requests_total{"))
-
-    before = counted()
-    eventually(lambda: counted() > before, "more usage", 60)
 
 
 def test_stripe_tells_what_happens(demo: Demo) -> None:

@@ -31,6 +31,8 @@ from exporter.errors import MarginError
 
 STEPS = ("telling the history", "writing the usage log", "opening for business")
 """What is reported while the business is being made, in order."""
+CALMS = 60.0
+"""Seconds. All that the bustle of the beginning costs beside a usual day is some forty dollars."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _run(parent: Connection, seed: int, usage_url: str, faults: Sequence[str]) -
     del rows, spans
     parent.send("written")
     world = World(told)
-    live = Live(world, engine, told, pending)
+    live = Live(world, engine, told, pending, calms=CALMS)
     for trouble in troubles:
         if trouble.begin is not None:
             trouble.begin(live)

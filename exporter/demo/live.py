@@ -1,6 +1,8 @@
 """What keeps happening after the history: payments, renewals, changes of plan, refunds, calls to providers.
 
-``step(now)`` lets everything happen that is due until ``now``; ``running_live`` does so in a thread, in real time.
+``step(now)`` lets everything happen that is due until ``now``; ``running_live`` does so in a thread, in real time. It
+begins with a bustle, so that figures are seen to move, and may calm down to the pace of the history: a day that cost a
+hundred times as much as those before would fire alerts by itself.
 Each kind of happening draws from a seeded stream of its own.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +30,16 @@ from exporter.demo.world import World
 log = logging.getLogger("exporter.demo")
 
 EVERY = {"pack": 7.0, "signup": 90.0, "change": 40.0, "refund": 300.0, "discount": 200.0, "usage": 1.5}
-"""Mean seconds between two happenings of a kind."""
+"""Mean seconds between two happenings of a kind: so that there is something to see."""
+USUAL = {
+    "pack": 1600.0,
+    "signup": 15_000.0,
+    "change": 30_000.0,
+    "refund": 50_000.0,
+    "discount": 90_000.0,
+    "usage": 130.0,
+}
+"""The same at the pace of the history's last weeks. At that of ``EVERY`` an hour costs as much as three days."""
 FIRST_SERIAL = 0x80000
 """Jobs of the history are numbered below this."""
 
@@ -43,8 +55,13 @@ class Live:
         rows: Iterable[Usage] = (),
         *,
         pace: float = 1.0,
+        calms: float | None = None,
     ) -> None:
-        self.engine, self.pace = engine, pace
+        """``calms``: the bustle of the beginning falls to a third in so many seconds, and again, until business is as
+        usual; None: it lasts."""
+        self.engine, self.pace, self.calms = engine, pace, calms
+        self.began: float = history.now
+        """When the bustle is at its height."""
         self.usage_factor = 1.0
         """Calls come so much more often: a cost spike."""
         self.paused: set[str] = set()
@@ -111,8 +128,15 @@ class Live:
 
     def _again(self, kind: str, after: float) -> None:
         factor = self.usage_factor if kind == "usage" else 1.0
-        gap = self._streams[kind].expovariate(self.pace * factor / EVERY[kind])
+        gap = self._streams[kind].expovariate(self.pace * factor * self._rate(kind, after))
         heapq.heappush(self._due, (after + gap, kind, ""))
+
+    def _rate(self, kind: str, at: float) -> float:
+        """Happenings per second."""
+        most, usual = 1 / EVERY[kind], 1 / USUAL[kind]
+        if self.calms is None:
+            return most
+        return usual + (most - usual) * math.exp(-max(0.0, at - self.began) / self.calms)
 
     def _usage(self, rng: Random, at: int) -> None:
         subscription = self.money.any(rng)
@@ -134,7 +158,7 @@ class Live:
 @contextmanager
 def running_live(live: Live, now: Callable[[], float], *, every: float = 0.5) -> Iterator[Live]:
     """Steps ``live`` in a thread until the block ends. A database that is away for a moment is tried again."""
-    stop = threading.Event()
+    live.began, stop = now(), threading.Event()
 
     def run() -> None:
         while not stop.wait(every):
