@@ -13,9 +13,9 @@ Value = str | int | Decimal | None
 FORMS = ("table", "json", "csv")
 
 
-def aligned(heads: Sequence[str], rows: Sequence[Sequence[Value]], places: int = 2) -> Iterator[str]:
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[Value]], places: int | None = 2) -> Iterator[str]:
     """Columns under their heads, numbers to the right; a Decimal with ``places`` decimals, and more if it has only
-    such."""
+    such; None: with those it has."""
     right = [any(isinstance(row[i], int | Decimal) for row in rows) for i in range(len(heads))]
     texts = [list(heads), *([_shown(value, places) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
@@ -59,10 +59,12 @@ def exact(value: str | int | Decimal) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-def _shown(value: Value, places: int) -> str:
+def _shown(value: Value, places: int | None) -> str:
     if value is None:
         return ""
     if isinstance(value, Decimal):
+        if places is None:
+            return f"{value:f}"
         small = 0 < abs(value) < Decimal(1).scaleb(-places)
         return f"{value:.1g}" if small and value.adjusted() < -12 else f"{value:.{places + 6 if small else places}f}"
     return printable(value) if isinstance(value, str) else f"{value:,}"

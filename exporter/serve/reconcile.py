@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -22,6 +21,7 @@ from exporter.revenue.activity import Activities, compare
 from exporter.revenue.client import StripeReader
 from exporter.revenue.ledger import OVERLAP
 from exporter.revenue.reports import NotYet, Reports
+from exporter.serve.forms import Value, aligned, as_csv, as_json
 from exporter.store.reading import reading
 from exporter.store.reconciliation import Activity, Line, activity
 from exporter.store.sources import statuses
@@ -30,6 +30,7 @@ AGREE, DIFFER = 0, 3
 """Exit statuses; 1 is an error, as everywhere."""
 
 COLUMNS = ("gross", "fee", "net", "count")
+SIDES = ("ledger", "stripe", "difference")
 
 
 @dataclass(frozen=True)
@@ -170,30 +171,30 @@ def _say(text: str) -> None:
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def _cells(line: Line) -> list[str]:
-    """Ours, Stripe's, and ours − Stripe's: gross, fee and net in major units, and the count."""
-    return [text for sums in (line.ours, line.stripe, _minus(line)) for text in _texts(sums, line.currency)]
+def _amounts(sums: Activity, currency: str) -> list[Value]:
+    """Gross, fee and net in major units with all decimals that the currency has, and the count."""
+    gross, fee, net = (major(amount, currency) for amount in (sums.gross, sums.fee, sums.net))
+    return [gross, fee, net, sums.rows]
 
 
 def _minus(line: Line) -> Activity:
+    """Ours − Stripe's."""
     return Activity(*(ours - stripe for ours, stripe in zip(line.ours, line.stripe, strict=True)))
 
 
 def _texts(sums: Activity, currency: str) -> list[str]:
-    return [*(f"{major(amount, currency):f}" for amount in (sums.gross, sums.fee, sums.net)), str(sums.rows)]
+    return [str(value) for value in _amounts(sums, currency)]
 
 
 def _table(found: Sequence[Compared]) -> Iterator[str]:
     for one in found:
         yield f"account {one.account}, {iso(one.start)} (included) to {iso(one.end)} (not included), UTC"
-        head = [["category", "cur", *(f"{side} {name}" for side in ("ledger", "Stripe", "diff") for name in COLUMNS)]]
-        rows = head + [[line.category, line.currency, *_cells(line)] for line in one.lines]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            texts = [
-                text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
-            ]
-            yield "  ".join(texts).rstrip()
+        heads = ["category", "cur", *(f"{side} {name}" for side in ("ledger", "Stripe", "diff") for name in COLUMNS)]
+        rows: list[list[Value]] = [
+            [line.category, line.currency, *chain(*(_amounts(sums, line.currency) for sums in _sides(line).values()))]
+            for line in one.lines
+        ]
+        yield from aligned(heads, rows, places=None)
         differing = sum(not line.matches for line in one.lines)
         lines = f"{len(one.lines)} line{'s' * (len(one.lines) != 1)}"
         yield f"{lines}, all agree" if not differing else f"{lines}, {differing} DIFFER"
@@ -201,25 +202,18 @@ def _table(found: Sequence[Compared]) -> Iterator[str]:
 
 
 def _csv(found: Sequence[Compared]) -> Iterator[str]:
-    names = [f"{side}_{name}" for side in ("ledger", "stripe", "difference") for name in COLUMNS]
-    lines: list[str] = []
-    writer = csv.writer(_Lines(lines), lineterminator="")
-    writer.writerow(["account", "start", "end", "category", "currency", *names])
-    for one in found:
-        for line in one.lines:
-            writer.writerow([one.account, iso(one.start), iso(one.end), line.category, line.currency, *_cells(line)])
-    yield from lines
-
-
-class _Lines:
-    """What csv.writer writes to."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self.write = lines.append
+    names = [f"{side}_{name}" for side in SIDES for name in COLUMNS]
+    rows = [
+        [one.account, iso(one.start), iso(one.end), line.category, line.currency]
+        + [text for sums in _sides(line).values() for text in _texts(sums, line.currency)]
+        for one in found
+        for line in one.lines
+    ]
+    yield from as_csv(["account", "start", "end", "category", "currency", *names], rows)
 
 
 def _json(found: Sequence[Compared]) -> Iterator[str]:
-    yield json.dumps(
+    yield as_json(
         [
             {
                 "account": one.account,
@@ -229,18 +223,20 @@ def _json(found: Sequence[Compared]) -> Iterator[str]:
                 "lines": [_object(line) for line in one.lines],
             }
             for one in found
-        ],
-        indent=2,
+        ]
     )
 
 
+def _sides(line: Line) -> dict[str, Activity]:
+    return dict(zip(SIDES, (line.ours, line.stripe, _minus(line)), strict=True))
+
+
 def _object(line: Line) -> dict[str, object]:
-    sides = {"ledger": line.ours, "stripe": line.stripe, "difference": _minus(line)}
     return {
         "category": line.category,
         "currency": line.currency,
         "matches": line.matches,
-        **{side: dict(zip(COLUMNS, _texts(sums, line.currency), strict=True)) for side, sums in sides.items()},
+        **{side: dict(zip(COLUMNS, _texts(sums, line.currency), strict=True)) for side, sums in _sides(line).items()},
     }
 
 
