@@ -394,3 +394,17 @@ def test_scores_are_of_what_came() -> None:
     assert (score.trials, score.inside) == (2, 2)
     assert round(score.errors["forecast"], 9) == 0 < score.errors["run rate"]
     assert set(score.errors) == set(METHODS)
+
+
+def test_months_without_the_figure_are_not_tried() -> None:
+    """August and September had no sales, and from 1 October on nobody knows any."""
+    first = date(2026, 7, 1)
+    known = [first + timedelta(days=n) for n in range(123)]  # to 31 October
+    nothing: dict[str, Decimal] = {"cash": Decimal(0)}
+    sold = {"cash": Decimal(5)}
+    history = [Daily(sold if day.month == 7 else nothing if day.month < 10 else {}, Decimal(1)) for day in known]
+    found = list(trials(known, history, lambda _today, _until: Renewals(), SETTINGS))
+    assert {trial.figure for trial in found} == {"cost"}
+    assert [(score.figure, score.day, score.trials) for score in scores(found)] == [
+        ("cost", 5, 3), ("cost", 10, 3), ("cost", 15, 3), ("cost", 20, 3), ("cost", 25, 3)
+    ]  # fmt: skip

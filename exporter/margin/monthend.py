@@ -133,8 +133,7 @@ def forecast(
         both = min(len(others), len(costs))
         kept = [sale - spent for sale, spent in zip(_last(others, both), _last(costs, both), strict=True)]
         left = project(kept, days[-1], ahead)
-        if left is None:
-            continue
+        assert left is not None  # as many days as sales and costs both have, of which each has enough
         profit[basis] = left.plus(revenue[basis].p50 - cost.p50 - left.p50)
         if revenue[basis].p50 > 0:
             ratio[basis] = profit[basis].over(revenue[basis].p50)
