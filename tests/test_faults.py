@@ -224,7 +224,7 @@ def test_stripe_is_away(tmp_path: Path) -> None:
     """Nobody listens; later somebody does again, at the same address."""
     with rigged(tmp_path) as rig:
         town = rig.town
-        breaks_and_heals(rig, BOTH, "connection", "NewConnectionError", town.server.close, town.server_again)
+        breaks_and_heals(rig, BOTH, "connection", "ConnectionRefusedError", town.server.close, town.server_again)
 
 
 PASSING: list[tuple[str, dict[str, Any], str | None]] = [
