@@ -397,12 +397,13 @@ def test_scores_are_of_what_came() -> None:
 
 
 def test_months_without_the_figure_are_not_tried() -> None:
-    """August and September had no sales, and from 1 October on nobody knows any."""
+    """August and September had no sales, and those of the last day of October are not known."""
     first = date(2026, 7, 1)
     known = [first + timedelta(days=n) for n in range(123)]  # to 31 October
     nothing: dict[str, Decimal] = {"cash": Decimal(0)}
     sold = {"cash": Decimal(5)}
-    history = [Daily(sold if day.month == 7 else nothing if day.month < 10 else {}, Decimal(1)) for day in known]
+    sales = [nothing if day.month in (8, 9) else {} if (day.month, day.day) == (10, 31) else sold for day in known]
+    history = [Daily(sale, Decimal(1)) for sale in sales]
     found = list(trials(known, history, lambda _today, _until: Renewals(), SETTINGS))
     assert {trial.figure for trial in found} == {"cost"}
     assert [(score.figure, score.day, score.trials) for score in scores(found)] == [
