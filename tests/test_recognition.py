@@ -203,3 +203,13 @@ def test_money_is_converted_at_the_day_of_the_cell() -> None:
     assert lacking.missing_fx == {"eur"}
     assert amount_of(1, "usd") == Decimal("1E-26")
     assert Book({"a": Shard({cell("jpy"): []})}).held == {("main", "jpy")}
+
+
+@pytest.mark.parametrize("below", [7, 999, 1000, 1001, 1_000_003])
+@pytest.mark.parametrize("elapsed", [1, 5 * DAY, 10 * DAY, 11 * DAY])
+def test_fine_amounts_are_as_exact_as_coarse_ones(below: int, elapsed: int) -> None:
+    """A third of a pack is a fraction like any other: off by less than what a sum may be off by."""
+    piece = Piece(Fraction(123_456_789, below), T, T + 10 * DAY)
+    found = Lines([piece])
+    assert abs(Fraction(found.earned(T + elapsed), ONE) - earned(piece, T + elapsed)) < Fraction(NOTHING, ONE)
+    assert list(found.pieces()) == [piece]
