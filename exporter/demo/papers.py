@@ -60,6 +60,20 @@ def price_old(papers: Papers) -> None:
     )
 
 
+def pack_empty(papers: Papers) -> None:
+    """Six days ago ten units of Kling's were bought in advance."""
+    line = "    aliases: [kling ai, klingai]\n"
+    bought = f"id: trial, purchased: {papers.day(6)}, unit: kling_unit, quantity: 10"
+    pack = f'      - {{{bought}, paid: "1.26", currency: usd, source: "demo"}}\n'
+    papers.correct_prices(line, f"{line}    commitments:\n{pack}")
+
+
+def packs_on_use(papers: Papers) -> None:
+    """A payment without an invoice is for a hundred calls."""
+    rule = "recognition:\n  charges: {on_use: {unit: requests, quantity: 100}}\n"
+    papers.correct_margin("budget:\n", f"{rule}\nbudget:\n")
+
+
 def fx_old(papers: Papers) -> None:
     """Nobody has written down this month's rates."""
     mark = "this month's"

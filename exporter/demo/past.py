@@ -86,6 +86,11 @@ def usage_stalled(past: Past) -> None:
     past.rows[:] = [row for row in past.rows if row.updated <= past.now - 7200 and row.settles is None]
 
 
+def usage_nameless(past: Past) -> None:
+    """For two days the application has written no customer."""
+    past.rows[:] = [row._replace(customer="") if row.at > past.now - 2 * DAY else row for row in past.rows]
+
+
 def refund_storm(past: Past) -> None:
     """In the last hour payments were given back: 600 dollars, or two fifths of a day's volume."""
     goal, given, books = max(60_000, past.volume(DAY) * 2 // 5), 0, past.books

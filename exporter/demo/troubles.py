@@ -125,6 +125,16 @@ TROUBLES: dict[str, Trouble] = {
         "the key may not read invoices", ("MarginPermissionMissing",), "30m", begin=now.without_invoices
     ),
     "price-old": Trouble("a price was last checked 200 days ago", ("MarginPriceOld",), "1h", papers=paper.price_old),
+    "pack-empty": Trouble(
+        "a prepaid pack of Kling's units is used up", ("MarginPackRunsOut",), "30m", papers=paper.pack_empty
+    ),
+    "usage-nameless": Trouble(
+        "packs earn on use, and two days of usage name no customer",
+        ("MarginUsageWithoutCustomer",),
+        "1h",
+        past=before.usage_nameless,
+        papers=paper.packs_on_use,
+    ),
     "fx-old": Trouble("no rate of exchange since five months", ("MarginFxOld",), "1h", papers=paper.fx_old),
     "reads-near-allocation": Trouble(
         "an account that sells nothing reads its long history in pages of three",
