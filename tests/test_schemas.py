@@ -37,7 +37,7 @@ margin/state margin/test-key-where-none-may-be margin/two-statements margin/vari
 margin/word-in-two-statuses margin/zone-by-its-city margin/zone-that-is-a-folder margin/zone-that-is-a-path
 margin/zone pricing/a-pack-that-expires-before pricing/a-packs-unit pricing/a-plans-unit pricing/alias-of-another
 pricing/alias-that-is-anothers-name pricing/an-amount-in-two-currencies pricing/an-amount-of-a-month
-pricing/an-entrys-discounts-that-overlap pricing/bad-expression pricing/discounts-that-overlap
+pricing/an-entrys-discounts-that-overlap pricing/another-catalog pricing/bad-expression pricing/discounts-that-overlap
 pricing/ends-before-it-starts pricing/id-twice pricing/last-tier-with-an-end pricing/least-above-most
 pricing/least-amount-above-most pricing/monthly-tiers-of-one-name pricing/multiplied-by-itself pricing/never-reached
 pricing/no-such-day pricing/overlap pricing/reported-in-an-undefined-unit pricing/same-start

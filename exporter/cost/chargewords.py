@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from exporter.cost.billing import EXACT, per_one
 from exporter.cost.charges import Price, Tier
-from exporter.cost.pricebook import matcher_test
+from exporter.cost.matching import matcher_test
 from exporter.cost.pricefile import Matcher
 from exporter.cost.pricevalues import Sourced
 

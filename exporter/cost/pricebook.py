@@ -7,9 +7,8 @@ unit costs money. Between two ``boundaries()`` no price changes.
 from __future__ import annotations
 
 import hashlib
-import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import gcd
@@ -18,11 +17,14 @@ from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter import yamldoc
+from exporter.cost import catalog
 from exporter.cost.billing import EXACT, grid_of
 from exporter.cost.charges import Charge, Rate, Version
+from exporter.cost.matching import Test, anything, matcher_test
 from exporter.cost.plans import Commitment, FixedCost, Subscription
 from exporter.cost.pricefile import (
     BillOn,
+    Catalog,
     Entry,
     Evidence,
     Match,
@@ -34,16 +36,16 @@ from exporter.cost.pricefile import (
 )
 from exporter.cost.pricevalues import Dated, Discount, day_epoch, plain
 from exporter.store.usage import UsageKey
+from exporter.usagelog import REQUESTS as REQUESTS
 from exporter.yamlread import Mark, Place
 
 OTHER: Final = "_other"
 """The label of a provider or model that the book does not know."""
 
-REQUESTS: Final = "requests"
-"""The quantity that every row has: 1."""
+CATALOG: Final = "_catalog"
+"""The label under which it is shown when a provider's catalogue was checked."""
 
 D = TypeVar("D", bound=Dated)
-Test = Callable[[str], bool]
 
 
 class Checked(NamedTuple):
@@ -108,6 +110,9 @@ class PricedProvider:
     packs: tuple[Commitment, ...]
     discounts: tuple[Discount, ...]
     reported: ReportedUnits | None
+    catalogued: tuple[tuple[Test, PricedEntry | None], ...] = ()
+    """Models of the catalogue, in its order; None where one has no price that can be told."""
+    catalog: Catalog | None = None
 
     def pooled(self, unit: str, at: int) -> bool:
         """Whether units of this kind may be paid for in advance at ``at``: by a plan or by a pack."""
@@ -128,6 +133,9 @@ class PricedProvider:
         It depends on no time, so that the model's label of a row never moves.
         """
         matching = [entry for entry in self.entries if entry.matches(key)]
+        if not matching:
+            model = plain(key.model)
+            return next((entry for test, entry in self.catalogued if test(model)), None)
         claiming = (entry for entry in matching if entry.claims(key))
         return next(claiming, matching[0] if matching else None)
 
@@ -218,6 +226,9 @@ class PriceBook:
                 version = entry.version_at(at)
                 if version is not None:
                     found.append(Checked(provider.name, entry.id, _checked(provider, version, at)))
+            if provider.catalog is not None:
+                day = provider.catalog.checked
+                found.append(Checked(provider.name, CATALOG, None if day is None else day_epoch(day)))
         return tuple(found)
 
     def _find_boundaries(self) -> tuple[int, ...]:
@@ -242,6 +253,9 @@ class PriceBook:
                 yield from prices
             for entry in provider.entries:
                 yield from entry.discounts
+            for _, known in provider.catalogued:
+                yield from known.versions if known else ()
+            yield from provider.discounts if provider.catalogued else ()
             yield from (plan for plan in provider.subscriptions if plan.includes)
 
 
@@ -345,7 +359,16 @@ def _provider(name: str, file: Provider) -> PricedProvider:
         packs=file.commitments,
         discounts=file.discounts,
         reported=file.reported,
+        catalogued=tuple(_catalogued(name, file)),
+        catalog=file.catalog,
     )
+
+
+def _catalogued(name: str, file: Provider) -> Iterator[tuple[Test, PricedEntry | None]]:
+    if file.catalog is not None:
+        for model in catalog.models(name, file.catalog.pin, file.catalog.checked):
+            entry = None if model.entry is None else _entry(Entry.model_validate(model.entry), file)
+            yield matcher_test(Matcher.model_validate(model.match)), entry
 
 
 def _entry(file: Entry, provider: Provider) -> PricedEntry:
@@ -358,7 +381,7 @@ def _entry(file: Entry, provider: Provider) -> PricedEntry:
     return PricedEntry(
         id=file.id,
         model=matcher_test(match.model),
-        operation=matcher_test(match.operation) if match.operation else _anything,
+        operation=matcher_test(match.operation) if match.operation else anything,
         when=match.when,
         bill_on=file.bill_on,
         discounts=provider.discounts if file.discounts is None else file.discounts,
@@ -366,25 +389,6 @@ def _entry(file: Entry, provider: Provider) -> PricedEntry:
         versions=file.versions,
         grids=grids,
     )
-
-
-def matcher_test(matcher: Matcher) -> Test:
-    """Whether a text, made ``plain``, is matched."""
-    if matcher.any is not None:
-        tests = tuple(matcher_test(one) for one in matcher.any)
-        return lambda text: any(test(text) for test in tests)
-    if matcher.regex is not None:
-        expression = re.compile(matcher.regex, re.IGNORECASE)
-        return lambda text: expression.search(text) is not None
-    if matcher.prefix is not None:
-        prefix = plain(matcher.prefix)
-        return lambda text: text.startswith(prefix)
-    wanted = plain(matcher.equals)
-    return lambda text: text == wanted
-
-
-def _anything(text: str) -> bool:
-    return True
 
 
 def _checked(provider: PricedProvider, version: Version, at: int) -> int | None:

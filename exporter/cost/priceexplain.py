@@ -11,6 +11,7 @@ from datetime import date
 from typing import get_args
 
 from exporter.clock import iso
+from exporter.cost import catalog
 from exporter.cost.chargeexplain import ChargeTelling, Drawn
 from exporter.cost.chargewords import matcher_text, number, origin
 from exporter.cost.evidence import Chosen, choose, drawn_terms, meters_of
@@ -117,9 +118,26 @@ class _Telling:
                 yield Step("rule", f"{rule.id}, the first of {len(entries)} that fits ({where}): {why}")
                 return
             yield Step("passed over", f"{rule.id} ({where}): {why}; but {self._lacks(rule)}")
-        if chosen is None and not any(rule.model(plain(self.row.model)) for rule in provider.entries):
+        taken = self._catalogued(provider) if provider.catalog and not any(map(self._matches, provider.entries)) else ""
+        if taken:
+            yield Step("rule", taken)
+        elif chosen is None and not any(rule.model(plain(self.row.model)) for rule in provider.entries):
             words = [word for entry in entries for word in _words(entry.match.model)]
             yield Step("rule", f'none of {len(entries)} matches "{self.row.model}"{nearest(self.row.model, words)}')
+
+    def _matches(self, rule: PricedEntry) -> bool:
+        return rule.matches(self.key)
+
+    def _catalogued(self, provider: PricedProvider) -> str:
+        """What the catalogue says of a model that no rule of the file matches."""
+        named = self.written.file.providers[provider.name].catalog
+        assert named is not None  # the provider has one
+        found = catalog.models(provider.name, named.pin, named.checked)
+        for model, (test, _) in zip(found, provider.catalogued, strict=True):
+            if test(plain(self.row.model)):
+                lacks = f", but {model.lacks}: write it yourself" if model.lacks else ""
+                return f"{model.id} of {named.source} {named.pin}, since no rule of the file matches{lacks}"
+        return ""
 
     def _asks(self, entry: Entry, rule: PricedEntry) -> str:
         """What a rule whose model matches asks for, and the row does not say."""

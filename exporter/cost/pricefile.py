@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from exporter.cost import catalog
 from exporter.cost.charges import Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
 from exporter.cost.pricevalues import AttributeText, Dated, Discount, Id, overlaps, plain, twice
 from exporter.usagelog import Quantity
-from exporter.values import Currency, Name, ZoneName
+from exporter.values import Currency, Day, Name, ZoneName
 from exporter.yamldoc import DecimalText, Document, nearest, raise_mistakes
 from exporter.yamlread import Place
 
@@ -129,6 +130,14 @@ class ReportedUnits(Document):
     unit: str
 
 
+class Catalog(Document):
+    """Where prices come from of models that no entry of the provider matches, and which version of it."""
+
+    source: Literal["genai-prices"]
+    pin: str = Field(min_length=1)
+    checked: Day | None = None
+
+
 class Provider(Document):
     """Who sends the bill. The order of ``prices`` is their priority."""
 
@@ -137,6 +146,7 @@ class Provider(Document):
     bill_on: BillOn = Field(default_factory=dict)
     evidence: Evidence | None = None
     reported: ReportedUnits | None = None
+    catalog: Catalog | None = None
     discounts: tuple[Discount, ...] = ()
     units: dict[str, tuple[UnitPrice, ...]] = Field(default_factory=dict)
     prices: tuple[Entry, ...] = ()
@@ -200,6 +210,9 @@ class PriceFile(Document):
     def _check(self) -> PriceFile:
         mistakes = twice(("fixed_costs",), [cost.id for cost in self.fixed_costs])
         mistakes += list(_aliases(self.providers.items()))
+        for name, provider in self.providers.items():
+            if provider.catalog is not None and (wrong := catalog.mistake(name, provider.catalog.pin)):
+                mistakes.append((("providers", name, "catalog", wrong[0]), wrong[1]))
         raise_mistakes(mistakes)
         return self
 

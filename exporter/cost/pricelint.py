@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 
 from exporter.clock import iso
-from exporter.cost.pricebook import asked, in_force, matcher_test
+from exporter.cost.matching import matcher_test
+from exporter.cost.pricebook import asked, in_force
 from exporter.cost.pricefile import Entry, Matcher, PriceFile, Provider
 from exporter.cost.pricevalues import Dated, Sourced, day_epoch, plain
 from exporter.yamlread import Place

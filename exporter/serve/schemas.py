@@ -54,6 +54,7 @@ SECTIONS: Final[tuple[tuple[str, str, Model], ...]] = (
     ("pricing.md", "bill_on", pricefile.Billing),
     ("pricing.md", "evidence", pricefile.Evidence),
     ("pricing.md", "reported", pricefile.ReportedUnits),
+    ("pricing.md", "catalog", pricefile.Catalog),
     ("pricing.md", "units", pricefile.UnitPrice),
     ("pricing.md", "prices", pricefile.Entry),
     ("pricing.md", "match", pricefile.Match),

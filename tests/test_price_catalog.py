@@ -1,0 +1,220 @@
+"""Prices from genai-prices: what its own calculation says, what the same entry in the file says, and who wins."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data import providers
+from genai_prices.types import (
+    ClauseAnd,
+    ClauseContains,
+    ClauseEndsWith,
+    ClauseEquals,
+    ClauseOr,
+    ClauseRegex,
+    ClauseStartsWith,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    StartDateConstraint,
+)
+
+from exporter.cost import catalog
+from exporter.cost.matching import matcher_test
+from exporter.cost.onerow import Row
+from exporter.cost.pricebook import PriceBook, parse_pricebook, parse_written
+from exporter.cost.priceexplain import explain
+from exporter.cost.pricefile import Matcher
+from exporter.cost.pricing import Priced, Unpriced, price
+from exporter.errors import ConfigError
+from exporter.store.usage import UsageKey
+
+PIN = "0.2.3"
+NAMES = ("openai", "anthropic", "google", "deepseek", "mistral")
+AT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+MODELS = {name: catalog.models(name, PIN, None) for name in NAMES}
+PRICED = [(name, model) for name, models in MODELS.items() for model in models if model.entry is not None]
+
+
+def book(**more: Any) -> dict[str, Any]:
+    found = {name: {"catalog": {"source": "genai-prices", "pin": PIN, **more}} for name in NAMES}
+    return {"schema": "margin-pricing/1", "providers": found}
+
+
+def by_hand() -> PriceBook:
+    """What the catalogue says, written into the file."""
+    entries = {name: [one.entry for of, one in PRICED if of == name] for name in NAMES}
+    found = {name: {"prices": list({one["id"]: one for one in entries[name] if one}.values())} for name in NAMES}
+    return parse_pricebook(json.dumps({"schema": "margin-pricing/1", "providers": found}))
+
+
+BOOK = parse_pricebook(json.dumps(book()))
+BY_HAND = by_hand()
+
+
+def asked(provider: str, model: str, tokens: dict[str, int], of: PriceBook = BOOK, at: int = AT) -> Priced | Unpriced:
+    key = UsageKey("usage", provider, model, measures=tuple(sorted(tokens)))
+    found = price(of, key, "succeeded", 1, {name: n * 10**6 for name, n in tokens.items()}, at)
+    assert isinstance(found, Priced | Unpriced)
+    return found
+
+
+def reference(provider: str, model: str) -> str | None:
+    """A name that leads to this model in the catalogue itself, and to no other."""
+    found = next(one for one in providers if one.id == provider)
+    first = found.find_model(model)
+    return model if first is not None and first.id == model else None
+
+
+def test_the_cost_is_that_of_the_package_and_of_the_file() -> None:
+    chance = Random(20261122)
+    compared = {
+        (provider, model.id)
+        for provider, model in PRICED
+        for days in (0, *(chance.randrange(5 * 365) for _ in range(3)))
+        if compare(provider, model, [chance.randrange(10**7) for _ in range(9)], days)
+    }
+    assert len(compared) > 150
+
+
+def compare(provider: str, model: catalog.Model, counts: list[int], days: int) -> bool:
+    """Whether there was a price to compare: some names lead to another model, and some days have no price."""
+    name = next(of for one, of in zip(MODELS[provider], _of(provider), strict=True) if one is model)
+    if reference(provider, name) is None or model.entry is None:
+        return False
+    at = AT - 86_400 * days
+    charges = {charge["quantity"] for version in model.entry["versions"] for charge in version["charges"]}
+    kinds = sorted(kind for kind in charges if kind.startswith("tokens_"))
+    tokens = dict(zip(kinds, counts, strict=False))
+    mine = asked(provider, name, tokens, at=at)
+    if isinstance(mine, Unpriced):
+        assert mine.reason in ("no_version", "uncharged_tokens", "missing_quantity")  # an older version had fewer kinds
+        return False
+    assert mine == asked(provider, name, tokens, BY_HAND, at)
+    n = {kind: tokens.get(kind, 0) for kind in dict.fromkeys((*charges, *(k for k, _ in catalog.KEYS.values())))}
+    usage = {
+        "input_tokens": n["tokens_input"] + n["tokens_cache_read"] + n["tokens_cache_write"]
+        + n["tokens_cache_write_1h"] + n["tokens_input_audio"] + n["tokens_cache_read_audio"],
+        "cache_read_tokens": n["tokens_cache_read"] + n["tokens_cache_read_audio"],
+        "cache_write_tokens": n["tokens_cache_write"] + n["tokens_cache_write_1h"],
+        "cache_write_1h_tokens": n["tokens_cache_write_1h"],
+        "input_audio_tokens": n["tokens_input_audio"] + n["tokens_cache_read_audio"],
+        "cache_audio_read_tokens": n["tokens_cache_read_audio"],
+        "output_tokens": n["tokens_output"] + n["tokens_reasoning"] + n["tokens_output_audio"],
+        "output_audio_tokens": n["tokens_output_audio"],
+        "output_reasoning_tokens": n["tokens_reasoning"],
+    }  # fmt: skip
+    when = datetime.fromtimestamp(at, UTC)
+    given_ = Usage(**{key: value for key, value in usage.items() if value})
+    theirs = calc_price(given_, name, provider_id=provider, genai_request_timestamp=when)
+    assert sum((amount for _, amount in mine.amounts), Decimal(0)) == theirs.total_price
+    return True
+
+
+def _of(name: str) -> list[str]:
+    return [one.id for one in next(p for p in providers if p.id == name).models]
+
+
+def test_models_are_found_by_the_names_by_which_the_package_finds_them() -> None:
+    refs = [model.id.lower() for one in providers for model in one.models]
+    for name in NAMES:
+        tests = [matcher_test(Matcher.model_validate(model.match)) for model in MODELS[name]]
+        theirs = [model.match for model in next(one for one in providers if one.id == name).models]
+        for ref in refs:
+            first = next((i for i, test in enumerate(tests) if test(ref)), None)
+            assert first == next((i for i, match in enumerate(theirs) if match.is_match(ref)), None), (name, ref)
+
+
+@pytest.mark.parametrize("text", ["a.b", "xa.by", "a.bx", "xa.b", "axb", "a.b-c.d", "c.d", "x", "a.b c.d"])
+@pytest.mark.parametrize(
+    "clause",
+    [
+        ClauseStartsWith("a.b"), ClauseEndsWith("a.b"), ClauseContains("a.b"), ClauseEquals("a.b"), ClauseRegex("a.b"),
+        ClauseOr([ClauseEquals("x"), ClauseEndsWith("c.d")]),
+        ClauseAnd([ClauseStartsWith("a.b"), ClauseEndsWith("c.d")]),
+        ClauseAnd([ClauseContains("b"), ClauseOr([ClauseEquals("a.b"), ClauseContains("c")])]),
+        ClauseAnd([ClauseContains("c"), ClauseContains("b"), ClauseRegex("^(?!.*x)")]),
+    ],
+)  # fmt: skip
+def test_clauses_become_matchers(clause: Any, text: str) -> None:
+    assert matcher_test(Matcher.model_validate(catalog._matcher(clause)))(text) == clause.is_match(text)
+
+
+def test_the_files_own_entries_win_whole() -> None:
+    mine = book()
+    charge = {"name": "i", "quantity": "images", "rates": [{"price": "1", "currency": "usd"}]}
+    entry = {
+        "id": "mine",
+        "match": {"model": {"equals": "gpt-4o"}},
+        "versions": [{"from": "2026-01-01", "charges": [charge]}],
+    }
+    mine["providers"]["openai"]["prices"] = [entry]
+    made = parse_pricebook(json.dumps(mine))
+    tokens = {"tokens_input": 1000, "tokens_output": 100}
+    assert asked("openai", "gpt-4o", tokens, made) == Unpriced("missing_quantity")
+    assert asked("openai", "gpt-4o-2024-08-06", tokens, made) == asked("openai", "gpt-4o-2024-08-06", tokens)
+    assert asked("openai", "gpt-4o", {"images": 2}, made) == Priced((("usd", Decimal(2)),), "mine", Decimal(1))
+
+
+def test_what_it_cannot_say_stays_unpriced() -> None:
+    tokens = {"tokens_input": 1000, "tokens_output": 100}
+    assert asked("openai", "gpt-4o", tokens) == Priced((("usd", Decimal("0.0035")),), "gpt-4o", Decimal(1))
+    assert asked("openai", "nobody-knows", tokens) == Unpriced("no_match")
+    assert asked("google", "gemini-2.5-pro", tokens) == Unpriced("no_match")
+    assert asked("openai", "gpt-4o", {**tokens, "tokens_input_audio": 1}) == Unpriced("uncharged_tokens")
+    assert {model.lacks.partition(" (")[0] for models in MODELS.values() for model in models} == {
+        "", "it has no price", "its price goes by the length of the context", "its price goes by the time of day",
+        "it has a price that goes by something else than tokens",
+    }  # fmt: skip
+
+
+def test_prices_out_of_the_order_of_time_are_not_taken() -> None:
+    dated = [ConditionalPrice(constraint=StartDateConstraint(date(2026, m, 1)), prices=ModelPrice()) for m in (2, 1)]
+    model = ModelInfo("m", ClauseEquals("m"), prices=dated)
+    with pytest.raises(LookupError, match="order of time"):
+        list(catalog._dated(model))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "told"),
+    [
+        ("openai", "gpt-4o", "gpt-4o of genai-prices 0.2.3, since no rule of the file matches"),
+        (
+            "google", "gemini-2.5-pro",
+            "gemini-2.5-pro of genai-prices 0.2.3, since no rule of the file matches, but its price goes by the length"
+            " of the context: write it yourself",
+        ),
+        ("openai", "nobody-knows", 'none of 0 matches "nobody-knows"'),
+    ],
+)  # fmt: skip
+def test_explain_says_that_it_is_the_catalogues(provider: str, model: str, told: str) -> None:
+    written = parse_written(json.dumps(book()))
+    row = Row(provider, model, AT, quantities={"tokens_input": Decimal(10), "tokens_output": Decimal(1)})
+    steps = [(step.name, step.text) for step in explain(written, row, date(2026, 11, 22)).steps]
+    assert ("rule", told) in steps
+
+
+def test_when_it_was_checked_is_one_series() -> None:
+    made = parse_pricebook(json.dumps(book(checked="2026-11-22")))
+    day = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp())
+    assert [tuple(one) for one in made.checked(AT)] == [(name, "_catalog", day) for name in NAMES]
+    assert {one.at for one in BOOK.checked(AT)} == {None}
+
+
+def test_without_the_package_one_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    with pytest.raises(ConfigError, match=r'catalog\.source: is not installed: pip install "margin-exporter\[genai-'):
+        parse_pricebook(json.dumps({**book(), "providers": {"openai": book()["providers"]["openai"]}}))
+
+
+def test_who_does_not_ask_for_it_does_not_load_it() -> None:
+    said = "import sys, exporter.cost.pricebook, exporter.cost.priceexplain; print('genai_prices' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", said], capture_output=True, check=True, text=True).stdout == "False\n"
