@@ -6,7 +6,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
 RUN python -m venv /opt/margin \
- && /opt/margin/bin/pip install --no-cache-dir --disable-pip-version-check '.[all]'
+ && /opt/margin/bin/pip install --no-cache-dir --disable-pip-version-check '.[all,genai-prices]'
 
 FROM python:3.13.13-slim
 ARG VERSION=0.1.0
