@@ -218,3 +218,16 @@ def test_without_the_package_one_error_says_what_to_install(monkeypatch: pytest.
 def test_who_does_not_ask_for_it_does_not_load_it() -> None:
     said = "import sys, exporter.cost.pricebook, exporter.cost.priceexplain; print('genai_prices' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", said], capture_output=True, check=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(("model", "asked_of"), [("gpt-4o", True), ("mine", False)])
+def test_explain_names_the_catalogue_only_where_the_file_has_no_rule(model: str, asked_of: bool) -> None:
+    told = book()
+    charge = {"name": "i", "quantity": "tokens_input", "rates": [{"price": "1", "currency": "usd"}]}
+    versions = [{"from": "2026-01-01", "charges": [charge]}]
+    told["providers"]["openai"]["prices"] = [
+        {"id": "mine", "match": {"model": {"equals": "mine"}}, "versions": versions}
+    ]
+    row = Row("openai", model, AT, quantities={"tokens_input": Decimal(10), "tokens_output": Decimal(0)})
+    steps = [step.text for step in explain(parse_written(json.dumps(told)), row, date(2026, 11, 22)).steps]
+    assert any("genai-prices 0.2.3, since no rule" in text for text in steps) == asked_of
