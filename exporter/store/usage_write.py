@@ -61,16 +61,18 @@ def replace(
     if gone:
         columns = [column.name for column in table.primary_key.columns][:-1]
         run_many(connection, delete_sql(table, columns), [(source, *group) for group in gone])
-    insert_rows(connection, table, (row for group, total in fresh for row in _facets(source, group, total)))
+    insert_rows(connection, table, _rows(source, fresh))
     if table in (schema.usage_bucket, schema.usage_segment, schema.usage_day):
         touch(connection, source, {group[0] for group in (*gone, *(group for group, _ in fresh))})
 
 
-def _facets(source: str, group: Group, total: Total) -> Iterable[tuple[Any, ...]]:
-    requests, measures = total
-    if len(measures) <= MEASURES_PER_ROW:
-        return ((source, *group, 0, requests, *measures, *_EMPTY[len(measures) :]),)
-    return _wide(source, group, requests, measures)
+def _rows(source: str, totals: Iterable[tuple[Group, Total]]) -> Iterable[tuple[Any, ...]]:
+    """The rows of a table for ``totals``: one each, or more where a key has over eight measures."""
+    for group, (requests, measures) in totals:
+        if len(measures) <= MEASURES_PER_ROW:
+            yield (source, *group, 0, requests, *measures, *_EMPTY[len(measures) :])
+        else:
+            yield from _wide(source, group, requests, measures)
 
 
 _EMPTY = (None,) * MEASURES_PER_ROW
