@@ -199,11 +199,6 @@ class ClickHouse(SqlEngine):
     # --- numbers -------------------------------------------------------------------------------------------------
 
     def good(self, measure: Measure) -> str:
-        if measure.kind == "decimal" and (
-            measure.whole is None or 10**measure.whole > measure.limit
-        ):  # a narrow type does not take the limit for a comparison
-            value = f"toDecimal256({measure.sql}, 20)"
-            return f"{value} >= 0 AND {value} <= {measure.limit}"
         if measure.kind != "text":
             return super().good(measure)
         value = self._decimal(measure.sql)
