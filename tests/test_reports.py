@@ -28,6 +28,7 @@ from exporter.errors import ConfigError, StateError
 from exporter.margin.figures import figures
 from exporter.margin.monthend import month_end_of
 from exporter.margin.renewals import Renewals
+from exporter.margin.usage import Pricing
 from exporter.margin.windows import window, windows
 from exporter.serve.books import open_books
 from exporter.serve.close import Wanted as CloseWanted
@@ -157,6 +158,18 @@ def test_a_month_that_no_source_has_reached_is_not_foretold(shop: Shop) -> None:
             month = figures(old, books.pricing, books.settings, at, window("mtd", at, books.settings.zone))
             found = month_end_of(old, books.pricing, books.settings, at, month, Renewals())
             assert (found.cost is not None, bool(found.revenue)) == (known, known)
+
+
+def test_usage_of_a_log_that_is_not_configured_any_more_is_unpriced(shop: Shop) -> None:
+    with open_books(*shop.files, shop.environment, CLOCK) as books:
+        span = window("7d", NOW, books.settings.zone)
+        ledger = books.ledger(span)
+        known = books.figures(ledger, span)
+        forgotten = figures(ledger, Pricing(books.pricing.book, {}), books.settings, NOW, span)
+    assert known.cost
+    assert not any((forgotten.cost or {}).values())
+    assert {reason for _, reason in forgotten.unpriced or {}} == {"unknown_status"}
+    assert not any(forgotten.complete.values())
 
 
 def test_csv_of_models(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,10 +40,12 @@ class Pricing:
         self._metered = any(provider.metered for provider in book.providers.values())
 
     def status(self, key: UsageKey) -> Status:
-        """The canonical status of a kind of usage."""
+        """The canonical status of a kind of usage; of a log that the configuration does not name any more nobody knows
+        what its words mean."""
         found = self._statuses.get(key)
         if found is None:
-            found = self._statuses[key] = self._canonical_status[key.source](key.status)
+            means = self._canonical_status.get(key.source)
+            found = self._statuses[key] = "unknown" if means is None else means(key.status)
         return found
 
     def settling(self, zone: ZoneInfo) -> Settling:
