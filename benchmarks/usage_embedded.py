@@ -93,13 +93,13 @@ def statements(engine: Embedded) -> list[str]:
     return [said.throw_away.format(one) for one in grouped]
 
 
-def bare(engine: Embedded, url: str) -> float:
-    """Process: seconds that the engine takes for the same groups, without its start."""
+def bare(engine: Embedded, url: str) -> tuple[float, float]:
+    """Process: seconds that the engine takes for the same groups, without its start, and those of the processor."""
     with create_engine(url, poolclass=NullPool).connect() as connection:
         if engine == "duckdb":
             connection.exec_driver_sql(f"SET memory_limit = '{MEMORY}'")
             connection.exec_driver_sql("SET preserve_insertion_order = false")
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         for statement in statements(engine):
             if engine == "chdb":
                 raw = connection.connection.dbapi_connection
@@ -107,27 +107,25 @@ def bare(engine: Embedded, url: str) -> float:
                 raw.client.command(statement)
             else:
                 connection.exec_driver_sql(statement)
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, time.process_time() - cpu
 
 
 def measure(
     engine: Embedded, rows: int, rounds: int, at: str, roll_up: Callable[..., dict[str, float]]
 ) -> dict[str, float]:
     """Seconds of each, in alternating rounds, all in processes of their own: ``roll_up(url, polls, rows)`` is ours."""
-    theirs, ours = [], []
-    found: dict[str, float] = {}
+    found: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(prefix="margin-bench-") as folder:
         url = DIALECTS[engine].url.format(folder=Path(folder))
         in_process(make, engine, url, rows, at)
         in_process(bare, engine, url)  # the files are in memory from now on
         for _ in range(rounds):
-            theirs.append(in_process(bare, engine, url))
-            found = in_process(roll_up, url, 0, rows)
-            ours.append(found["first"])
+            seconds, cpu = in_process(bare, engine, url)
+            found.append({**in_process(roll_up, url, 0, rows), "bare": seconds, "bare_cpu": cpu})
+    middle = {name: median([one[name] for one in found]) for name in found[0]}
     return {
-        **found,
+        **middle,
         "rows": rows,
-        "bare": median(theirs),
-        "first": median(ours),
-        "ratio": median(ours) / median(theirs),
+        "ratio": middle["first"] / middle["bare"],
+        "cpu_ratio": middle["first_cpu"] / middle["bare_cpu"],
     }
