@@ -6,7 +6,7 @@ import ctypes
 import gc
 from contextlib import suppress
 
-YOUNG = 10_000
+YOUNG = 5_000
 """New containers before Python looks for cycles among them; 700 by default, which a page of a list has many times."""
 
 
@@ -28,3 +28,12 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG)
+
+
+def give_back() -> None:
+    """After a long read: what it has freed goes back to the system, which glibc else does only from the heap's end.
+
+    https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
 
+from exporter import heap
 from exporter.clock import iso
 from exporter.cost.history import Reading
 from exporter.store import sources
@@ -103,6 +104,7 @@ class _Backlog:
             memory.reroll = [[end, stop], *memory.reroll[1:]] if end < min(stop, tick.end) else memory.reroll[1:]
             memory.save(connection, source.name)
             _note_progress(tick, connection)
+        heap.give_back()
         groups = len(reading.buckets) + len(reading.customers or ()) + len(reading.users or ())
         fill = max((time.monotonic() - began) / SLICE_SECONDS, groups / SLICE_GROUPS, 0.25)
         source.slice_days = max(1, min(SLICE_DAYS, int(source.slice_days / fill)))

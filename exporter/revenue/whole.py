@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
+from exporter import heap
 from exporter.clock import Clock
 from exporter.revenue.slices import Chunk, Listing, SlicedRead
 from exporter.store.database import Store
@@ -88,6 +89,7 @@ def finish_slices(
     with store.write() as connection:
         drop_slices(connection, source)
         done(connection)
+    heap.give_back()
     log.info("long read finished source=%s rows=%d seconds=%.1f", source, rows, clock.now() - began)
 
 
