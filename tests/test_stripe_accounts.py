@@ -10,11 +10,14 @@ import pytest
 from stripe_source import DAY, NOW, open_store
 
 from exporter.clock import FixedClock
-from exporter.config import AccountSettings, MrrRules
+from exporter.config import AccountSettings, MrrRules, Settings
 from exporter.demo.facts import Customer, Item, Price, Product, Subscription
 from exporter.demo.server import running
 from exporter.demo.world import World
 from exporter.errors import SourceError
+from exporter.margin.figures import mrr_of
+from exporter.margin.ledger import Sources, read_ledger
+from exporter.margin.windows import Window
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
 from exporter.secret import Secret
@@ -181,6 +184,24 @@ def test_a_renamed_account_begins_anew(firm: Firm) -> None:
     firm.poll(*firm.sources(us="rk_test_us"))
     firm.poll(*firm.sources(america="rk_test_us"))
     assert firm.net("america") == {"usd": 3000}
+
+
+@pytest.mark.parametrize("names", [["america"], ["us"], ["us", "eu"], ["eu"], []])
+def test_an_account_that_is_not_configured_counts_nowhere(firm: Firm, names: list[str]) -> None:
+    """What is stored under a former name, or of an account that was taken out, is not added to what is read now."""
+    firm.poll(*firm.sources(us="rk_test_us", eu="rk_test_eu"))
+    firm.poll(*firm.sources(america="rk_test_us"))
+    given = {"us": 3000, "america": 3000, "eu": 5000}
+    settings = Settings(accounts=tuple(AccountSettings(name=name, api_key=Secret("rk_test_x")) for name in names))
+    sources = Sources.of(settings)
+    span = Window("30d", NOW - 30 * DAY, NOW + DAY)
+    with firm.store.read() as connection:
+        found = read_ledger(connection, sources, dict.fromkeys(sources.all, float(NOW)), [span], settings.zone)
+    cash = found.cash.fold(span.start, span.end, settings.zone).values()
+    assert sum(one.net_sales for one in cash) == sum(given[name] for name in names)
+    assert {account for account, _ in found.currencies} == set(names)
+    mrr = mrr_of(found, settings, NOW)
+    assert (mrr and mrr.reporting) == (sum(given[name] for name in names) // 1000 if names else None)
 
 
 def test_an_account_out_of_reach_holds_up_no_other(firm: Firm) -> None:

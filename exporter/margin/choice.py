@@ -31,7 +31,6 @@ from exporter.revenue.categories import kind_of
 from exporter.store import sources
 from exporter.store.attribution import Sale, members, sales_by_customer, save_members
 from exporter.store.database import Store, get_cursor, set_cursor
-from exporter.store.ledger import accounts
 from exporter.store.paid import save_only_products, usage_by_only_product
 from exporter.store.usage import (
     DAY,
@@ -138,7 +137,8 @@ def customer_merits(connection: Connection, settings: Settings, pricing: Pricing
     span = window("30d", at, settings.zone)
     merits: dict[str, Merit] = {}
     with localcontext(EXACT):
-        _add_sales(merits, sales_by_customer(connection, accounts(connection), span.start, span.end), settings, at)
+        accounts = Sources.of(settings).accounts
+        _add_sales(merits, sales_by_customer(connection, accounts, span.start, span.end), settings, at)
         keys = usage_keys(connection)
         start = day_start(day_of(span.start, settings.zone), settings.zone)
         edges = pricing.book.boundaries()
@@ -153,7 +153,7 @@ def product_merits(connection: Connection, settings: Settings, pricing: Pricing,
     span = window("30d", at, settings.zone)
     merits: dict[str, Merit] = {}
     with localcontext(EXACT):
-        for account in accounts(connection):
+        for account in Sources.of(settings).accounts:
             for low in range(span.start, span.end, DAY):
                 totals = product_totals(connection, account, low, min(low + DAY, span.end))
                 sales = [Sale(t.label, t.currency, t.category, t.rows, t.amount, t.fee) for t in totals]

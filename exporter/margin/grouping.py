@@ -26,7 +26,7 @@ from exporter.margin.groups import (
 from exporter.margin.products import cash_by_product
 from exporter.store.attribution import CashTotal, cash_by_customer, members
 from exporter.store.database import get_cursor
-from exporter.store.ledger import accounts, read_of
+from exporter.store.ledger import read_of
 from exporter.store.paid import invoice_products, linked_rows, usage_by_only_product
 from exporter.store.recognition import DayKey
 from exporter.store.recognition import revisions as charge_days
@@ -57,12 +57,14 @@ class GroupMemory:
     def read(
         self,
         connection: Connection,
+        accounts: Sequence[str],
         revisions: Mapping[int, Revision],
         segments: Sequence[Part],
         keys: Mapping[int, UsageKey],
         start: int,
     ) -> dict[str, Grouped]:
-        """The dimensions that have been chosen for, with their money from ``start`` on and usage of ``segments``."""
+        """The dimensions that have been chosen for, with their money of ``accounts`` from ``start`` on and usage of
+        ``segments``."""
         found: dict[str, Grouped] = {}
         if get_cursor(connection, CHOICE, CUSTOMER):
             labels = members(connection, CUSTOMER)
@@ -72,7 +74,7 @@ class GroupMemory:
             found[CUSTOMER] = Grouped(
                 labels,
                 OTHER,
-                self._cash_of(connection, labels, start),
+                self._cash_of(connection, accounts, labels, start),
                 self._shares(
                     CUSTOMER,
                     stamps,
@@ -97,7 +99,7 @@ class GroupMemory:
             found[PRODUCT] = Grouped(
                 labels,
                 UNATTRIBUTED,
-                self._cash_by_product(connection, known, start),
+                self._cash_by_product(connection, accounts, known, start),
                 self._shares(
                     PRODUCT,
                     stamps,
@@ -112,17 +114,21 @@ class GroupMemory:
             )
         return found
 
-    def _cash_of(self, connection: Connection, labels: Sequence[str], start: int) -> CashShares:
+    def _cash_of(
+        self, connection: Connection, accounts: Sequence[str], labels: Sequence[str], start: int
+    ) -> CashShares:
         """Rows only ever come, and find their customer: their numbers tell whether anything is new."""
-        now = (start, labels, read_of(connection))
+        now = (start, tuple(accounts), labels, read_of(connection))
         if self._customer_cash is None or self._customer_cash[0] != now:
-            totals = cash_by_customer(connection, accounts(connection), labels, start)
+            totals = cash_by_customer(connection, accounts, labels, start)
             named = [total if total.label else total._replace(label=UNATTRIBUTED) for total in totals]
             self._customer_cash = (now, CashShares(named))
         return self._customer_cash[1]
 
-    def _cash_by_product(self, connection: Connection, known: Collection[str], start: int) -> CashShares:
-        wanted = charge_days(connection, accounts(connection), "charges", start)
+    def _cash_by_product(
+        self, connection: Connection, accounts: Sequence[str], known: Collection[str], start: int
+    ) -> CashShares:
+        wanted = charge_days(connection, accounts, "charges", start)
         kept = {
             key: self._product_days[key] for key in wanted if self._product_days.get(key, (None,))[0] == wanted[key]
         }

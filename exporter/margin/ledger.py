@@ -86,6 +86,11 @@ class Sources:
         )
 
     @property
+    def accounts(self) -> tuple[str, ...]:
+        """The Stripe accounts. What is stored of others, taken out of margin.yaml or renamed in it, counts nowhere."""
+        return tuple(name.split("/")[1] for name in self.ledger)
+
+    @property
     def cash(self) -> tuple[str, ...]:
         """What joined figures on the cash basis need."""
         return (*self.ledger, *self.usage)
@@ -232,7 +237,7 @@ def read_ledger(
     revised = revisions(connection, first - DAY, end)
     segments = memory.segments(connection, revised, first, end)
     keys = memory.keys(connection)
-    groups = memory.groups.read(connection, revised, segments, keys, start)
+    groups = memory.groups.read(connection, sources.accounts, revised, segments, keys, start)
     seen = memory.seen(connection, windows)
     settled = NOTHING if pricing is None else settled_usage(connection, pricing, keys, zone, first, end)
     prices = None
@@ -242,9 +247,9 @@ def read_ledger(
     return Ledger(
         sources=sources,
         as_of=as_of,
-        cash=memory.cash(connection, start),
-        currencies=currencies(connection),
-        mrr=memory.mrr(connection),
+        cash=memory.cash(connection, sources.accounts, start),
+        currencies=frozenset(held for held in currencies(connection) if held[0] in sources.accounts),
+        mrr=[total for total in memory.mrr(connection) if total.account in sources.accounts],
         keys=keys,
         segments=segments,
         buckets=memory.buckets(connection, revised, edges),

@@ -131,8 +131,9 @@ class Past:
             lambda part: pricing.cost(part, self.keys, settings.fx, zone, self._settled),
             midnights,
         )
-        self._cash = PastCash(_by_time(connection, first, end), settings.fx, zone)
-        self._currencies = currencies(connection)
+        self._cash = PastCash(_by_time(connection, self._sources.accounts, first, end), settings.fx, zone)
+        accounts = self._sources.accounts
+        self._currencies = frozenset(held for held in currencies(connection) if held[0] in accounts)
         self._unreadable = sum(
             findings(connection, name.removeprefix("usage/")).unreadable for name in self._sources.usage
         )
@@ -213,7 +214,7 @@ class Past:
             yield from (part for part in parts if midnights[0] <= part.start < midnights[-1])
 
 
-def _by_time(connection: Connection, start: int, end: int) -> Iterator[LedgerTotal]:
+def _by_time(connection: Connection, accounts: Sequence[str], start: int, end: int) -> Iterator[LedgerTotal]:
     """Ledger totals, so many days at a time. Begins with the ledger itself, so that its first row is known."""
     for low in range(start, end, READ_DAYS * DAY):
-        yield from ledger_totals(connection, low, min(low + READ_DAYS * DAY, end))
+        yield from ledger_totals(connection, low, min(low + READ_DAYS * DAY, end), accounts)

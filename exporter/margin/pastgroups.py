@@ -16,7 +16,7 @@ from exporter.margin.attribution import Attributed, attribute
 from exporter.margin.figures import figures
 from exporter.margin.grouping import GroupMemory
 from exporter.margin.groups import CUSTOMER, CashByLabel, CashShares, Grouped
-from exporter.margin.ledger import split
+from exporter.margin.ledger import Sources, split
 from exporter.margin.parts import Part
 from exporter.margin.past import Past
 from exporter.margin.pastcash import PastShares
@@ -73,7 +73,8 @@ class PastGroups:
 
     def _grouped(self, revised: Mapping[int, Revision], segments: Sequence[Part]) -> dict[str, Grouped]:
         """The dimensions, with all their money in running sums."""
-        groups = self._groups.read(self._connection, revised, segments, self._past.keys, self._past.first)
+        accounts, past = Sources.of(self._settings).accounts, self._past
+        groups = self._groups.read(self._connection, accounts, revised, segments, past.keys, past.first)
         for dimension, grouped in groups.items():
             read, sums = self._cash.get(dimension, (None, None))
             if sums is None or read is not grouped.cash:

@@ -104,7 +104,7 @@ class Remembered:
         self.periods = Kept()
         self._mrr: tuple[Mapping[str, int], tuple[Sequence[MrrTotal], Mapping[tuple[str, str], int]]] | None = None
         self.recognized = RecognizedMemory()
-        self._cash: tuple[tuple[int, Mapping[str, int]], Cashbook] | None = None
+        self._cash: tuple[tuple[int, tuple[str, ...], Mapping[str, int]], Cashbook] | None = None
         self.groups = GroupMemory()
         self.jobs = JobMemory()
 
@@ -177,11 +177,11 @@ class Remembered:
             self._mrr = (revised, (mrr_totals(connection), subscription_counts(connection)))
         return self._mrr[1]
 
-    def cash(self, connection: Connection, start: int) -> Cashbook:
-        """Ledger totals from ``start`` on. Rows only ever come, so their number tells whether there are new ones."""
-        now = (start, row_counts(connection))
+    def cash(self, connection: Connection, accounts: Sequence[str], start: int) -> Cashbook:
+        """Ledger totals of ``accounts`` from ``start`` on. Rows only ever come: their number tells if any are new."""
+        now = (start, tuple(accounts), row_counts(connection))
         if self._cash is None or self._cash[0] != now:
-            self._cash = (now, Cashbook(ledger_totals(connection, start, FOREVER)))
+            self._cash = (now, Cashbook(ledger_totals(connection, start, FOREVER, accounts)))
         return self._cash[1]
 
 

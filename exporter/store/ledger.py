@@ -7,7 +7,7 @@ happens to the process. A row counts once, by its id, however often it is handed
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import add, itemgetter, ne, sub
 from typing import Any, NamedTuple
 
@@ -256,13 +256,18 @@ def currencies(connection: Connection) -> frozenset[tuple[str, str]]:
     )
 
 
-def ledger_totals(connection: Connection, start: int, end: int) -> list[LedgerTotal]:
-    """Totals of the buckets with ``start`` ≤ bucket < ``end``, by bucket, then by account and the rest of the key."""
+def ledger_totals(connection: Connection, start: int, end: int, of: Collection[str] | None = None) -> list[LedgerTotal]:
+    """Totals of the buckets with ``start`` ≤ bucket < ``end``, by bucket, then by account and the rest of the key; of
+    all accounts, or of those named."""
     table = schema.ledger_total
     # The accounts are named so that the primary key (account, bucket, …) is used, whatever the history's length.
     query = (
         select(table)
-        .where(table.c.account.in_(accounts(connection)), table.c.bucket >= start, table.c.bucket < end)
+        .where(
+            table.c.account.in_(accounts(connection) if of is None else of),
+            table.c.bucket >= start,
+            table.c.bucket < end,
+        )
         .order_by(table.c.bucket, *(column for column in table.primary_key.columns if column.name != "bucket"))
     )
     return [LedgerTotal(*row) for row in connection.execute(query)]
