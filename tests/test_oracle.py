@@ -5,11 +5,9 @@ What the scenario says is worked out in ``oracle.py``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,11 +25,9 @@ from exporter.demo.scenario import history_and_spans
 from exporter.demo.server import running
 from exporter.demo.usage import usage_rows
 from exporter.demo.world import DEMO_KEY, World
-from exporter.errors import StateError
 from exporter.margin.forecast import month_end
 from exporter.serve.configuration import Configuration
 from exporter.serve.exporter import Exporter
-from exporter.serve.forecast import forecast
 from exporter.serve.snapshots import View, samples_of
 from exporter.store.database import Store
 
@@ -126,30 +122,6 @@ def check_forecast(view: View) -> None:
         assert band.p10 < band.p50 < band.p90
     assert ends.cost is not None
     assert ends.cost.p50 > sum(month.components.values())
-
-
-def test_the_forecast_command(business: Business, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    usage_url, state_url = f"sqlite:///{tmp_path}/usage.db", f"sqlite:///{tmp_path}/state.db"
-    engine = create_engine(usage_url)
-    usage_log.create(engine)
-    usage_log.fill(engine, business.usage)
-    files = (tmp_path / "margin.yaml", tmp_path / "pricing.yaml")
-    environment = {"STRIPE_API_KEY": DEMO_KEY, "STRIPE_API_BASE": business.url, "USAGE_DATABASE_URL": usage_url}
-    environment["STATE_DATABASE_URL"] = state_url
-    write_demo_files(tmp_path, NOW)
-    with pytest.raises(StateError, match="there is no such file"):
-        forecast(*files, environment, "table", backtest=False)
-    view, exporter, _ = run(business, tmp_path, "UTC", usage_url, state_url)
-    exporter.stop()
-    exporter.store.close()
-    capsys.readouterr()
-    assert forecast(*files, environment, "json", backtest=False) == 0
-    shown = {(row["figure"], row["basis"]): row for row in json.loads(capsys.readouterr().out)}
-    assert Decimal(shown["revenue", "cash"]["p50"]) == view.month_end.revenue["cash"].p50
-    assert forecast(*files, environment, "csv", backtest=True) == 0
-    head, *rows = capsys.readouterr().out.splitlines()
-    assert head.startswith("figure,after_day,months,forecast_error_%,run_rate_error_%,predict_linear_error_%")
-    assert {row.split(",")[0] for row in rows} == {"cost", "revenue cash", "revenue recognized"}
 
 
 def test_same_figures_from_every_engine(business: Business, tmp_path: Path, postgres_url: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.pricebook import OTHER, Checked, PriceBook, load_pricebook, parse_pricebook
+from exporter.cost.pricebook import OTHER, Checked, PriceBook, load_pricebook, parse_pricebook, parse_written
 from exporter.store.usage import UsageKey
 
 BOOK = """\
@@ -150,3 +150,10 @@ def test_attributes_may_be_written_without_quotes() -> None:
         found = parse_pricebook(BOOK.replace("{resolution: 1080p}", f"{{audio: {written}}}"))
         rate = found.providers["kling"].entries[0].versions[0].charges[0].rates[0]
         assert rate.when == {"audio": meant}
+
+
+def test_what_the_file_does_not_name_is_where_its_nearest_place_is() -> None:
+    """A default that nobody wrote has no place of its own: a message about it points at what it belongs to."""
+    written = parse_written(BOOK)
+    assert written.mark(("providers", "kling", "no_such_key", 3)) == written.mark(("providers", "kling"))
+    assert written.mark(("providers", "kling")) != written.mark(())

@@ -213,3 +213,9 @@ def test_fine_amounts_are_as_exact_as_coarse_ones(below: int, elapsed: int) -> N
     found = Lines([piece])
     assert abs(Fraction(found.earned(T + elapsed), ONE) - earned(piece, T + elapsed)) < Fraction(NOTHING, ONE)
     assert list(found.pieces()) == [piece]
+
+
+def test_lines_know_what_they_are_made_of() -> None:
+    """Those of one length are kept together, and come out again one by one."""
+    made = [Piece(100, T, T + DAY), Piece(200, T + DAY, T + 2 * DAY), Piece(Fraction(1, 3), T, T + 5 * DAY, T + DAY)]
+    assert sorted(Lines(made).pieces()) == sorted(made)

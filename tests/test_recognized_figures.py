@@ -181,6 +181,14 @@ def test_an_invoice_converts_at_the_day_it_was_finalised(store: Store, tmp_path:
     assert revenue(store, conf) == 0
 
 
+def test_an_invoice_without_a_rate_leaves_no_figure_and_is_not_whole(store: Store, tmp_path: Path) -> None:
+    keep(store, invoice(line(1000))._replace(currency="eur"))
+    found = window(store, settings(tmp_path))
+    assert "recognized" not in found.revenue
+    assert found.complete["recognized"] is False
+    assert found.missing_fx == {"eur"}
+
+
 def test_what_is_used_over_time_earns_over_time(store: Store, tmp_path: Path) -> None:
     conf = settings(tmp_path, "recognition:\n  charges: {over_days: 10}\n  products: {prod_il_1: {over_days: 5}}\n")
     keep(

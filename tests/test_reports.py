@@ -33,6 +33,7 @@ from exporter.margin.windows import window, windows
 from exporter.serve.books import open_books
 from exporter.serve.close import Wanted as CloseWanted
 from exporter.serve.close import close
+from exporter.serve.forecast import forecast
 from exporter.serve.report import BY, Wanted, report
 from exporter.serve.snapshots import View, samples_of
 from exporter.store.reading import reading
@@ -283,6 +284,30 @@ def test_a_file_that_holds_something_else(shop: Shop, kept: str) -> None:
         assert file.read_text() == kept
     finally:
         file.unlink()
+
+
+# --- forecast -------------------------------------------------------------------------------------------------------
+
+
+def test_the_forecast_is_that_of_metrics(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert forecast(*shop.files, shop.environment, "json", backtest=False) == 0
+    rows = {(row["figure"], row["basis"]): row for row in json.loads(capsys.readouterr().out)}
+    assert Decimal(rows["revenue", "cash"]["p50"]) == shop.view.month_end.revenue["cash"].p50
+    assert forecast(*shop.files, shop.environment, "table", backtest=False) == 0
+    assert capsys.readouterr().out.startswith("figure          basis")
+
+
+def test_the_errors_of_past_forecasts(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert forecast(*shop.files, shop.environment, "csv", backtest=True) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("figure,after_day,months,forecast_error_%,run_rate_error_%,predict_linear_error_%")
+    assert {row.split(",")[0] for row in rows} == {"cost", "revenue cash", "revenue recognized"}
+
+
+def test_without_a_state_there_is_no_forecast(shop: Shop, tmp_path: Path) -> None:
+    environment = {**shop.environment, "STATE_DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
+    with pytest.raises(StateError, match="there is no such file"):
+        forecast(*shop.files, environment, "table", backtest=False)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

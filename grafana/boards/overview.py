@@ -52,8 +52,8 @@ MAY_BE_EMPTY = {"Firing alerts": "nothing fires: good", "MRR over time/B": WRITT
 EXPLAINED_BY = {
     HEALTH: ".*",  # but for these
     OVERVIEW: "GrossMargin.*|FiguresIncomplete|FxOld",
-    COST: "Cost.*|Budget.*|UnpricedUsage|PriceOld",
-    REVENUE: "Revenue.*|Churn.*|Refund.*|Dispute.*|PaymentFees.*|MrrDrift",
+    COST: "Cost.*|Budget.*|UnpricedUsage|PriceOld|PackRunsOut",
+    REVENUE: "Revenue.*|Churn.*|Refund.*|Dispute.*|PaymentFees.*|MrrDrift|UsageWithoutCustomer",
     CUSTOMERS: "Customer.*",
 }
 """Dashboards by the alerts that they explain, without their first word; a later line wins."""
