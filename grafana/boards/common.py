@@ -91,6 +91,14 @@ def count(title: str, expression: str, description: str, *, w: int = 4, empty: s
     return stat(title, description, targets, unit="locale", decimals=0, w=w, empty=empty, **more)
 
 
+def share(
+    title: str, expression: str, description: str, *, legend: str, decimals: int = 1, empty: str, **more: Any
+) -> Json:
+    """One ratio, as a percentage."""
+    targets = [query(expression, legend, instant=True)]
+    return stat(title, description, targets, unit="percentunit", decimals=decimals, empty=empty, **more)
+
+
 def age_of_figures() -> Json:
     """How old the headline is."""
     as_of = metric("margin_figures_as_of_timestamp_seconds", basis="recognized", window="30d")

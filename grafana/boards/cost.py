@@ -12,10 +12,11 @@ from boards.common import (
     cost,
     cost_by_provider,
     joined,
+    share,
     unpriced,
 )
 from boards.looks import Json, colored, column, columns, dashed, fixed, goto, money
-from boards.panels import bargauge, query, stat, table, timeseries
+from boards.panels import bargauge, query, table, timeseries
 from boards.promql import by, increase, metric, rate, threshold
 
 CHOSEN = {"provider": "~$provider"}
@@ -73,41 +74,40 @@ def totals() -> list[Json]:
             ),
             empty="needs 14 days of usage",
         ),
-        stat(
+        share(
             "Budget used",
+            f"{month} / {by('currency', metric('margin_budget_amount', window='mtd'))}",
             EARNED(
                 "Do we stay within the budget?",
                 "All cost components of the month so far / the budget of margin.yaml.",
                 window="month to date.",
                 unit=RATIO,
             ),
-            [query(f"{month} / {by('currency', metric('margin_budget_amount', window='mtd'))}", "used", instant=True)],
-            unit="percentunit",
+            legend="used",
             decimals=0,
             steps=((None, "green"), (0.8, "yellow"), (1, "red")),
             empty="no budget set",
         ),
-        stat(
+        share(
             "Cost / revenue · 30 days",
+            f"{cost()} / ({joined('margin_revenue_amount')} > 0)",
             EARNED(
                 "How much of revenue goes to cost?", "All cost components / recognised revenue: 1 − margin.", unit=RATIO
             ),
-            [query(f"{cost()} / ({joined('margin_revenue_amount')} > 0)", "cost / revenue", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="cost / revenue",
             steps=((None, "green"), (0.5, "yellow"), (0.65, "orange"), (0.8, "red")),
             empty="a source is stale",
         ),
-        stat(
+        share(
             "Priced requests · 24 h",
+            metric("margin_cost_coverage_ratio", window="24h"),
             USAGE(
                 "How much of usage is priced?",
                 "Requests with a price / requests in a final status. All providers.",
                 window="last 24 hours.",
                 unit="ratio of requests.",
             ),
-            [query(metric("margin_cost_coverage_ratio", window="24h"), "priced", instant=True)],
-            unit="percentunit",
+            legend="priced",
             decimals=2,
             steps=((None, "red"), (0.95, "orange"), (1, "green")),
             empty="no usage in 24 hours",
@@ -200,16 +200,15 @@ def waste() -> list[Json]:
     settled = {"source": "the usage log's job ids.", "window": "last 30 days, settled jobs of all providers."}
     return [
         row("Is it wasted?"),
-        stat(
+        share(
             "Wasted · 30 days",
+            f"({wasted} or 0 * {spent}) / ({spent} > 0)",
             USAGE(
                 "How much bought nothing?",
                 "Cost of rows that failed, were moderated or canceled, or that a later attempt replaced / all cost.",
                 unit=RATIO,
             ),
-            [query(f"({wasted} or 0 * {spent}) / ({spent} > 0)", "wasted", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="wasted",
             steps=((None, "green"), (0.05, "yellow"), (0.15, "orange")),
             empty="no priced usage",
         ),
@@ -223,17 +222,16 @@ def waste() -> list[Json]:
             ),
             empty="the log names no jobs",
         ),
-        stat(
+        share(
             "Jobs that failed",
+            f"1 - sum({good}) / (sum({jobs}) > 0)",
             USAGE(
                 "How often does a user get nothing?",
                 "Settled jobs of which no row succeeded / all settled jobs.",
                 unit="ratio of jobs.",
                 **settled,
             ),
-            [query(f"1 - sum({good}) / (sum({jobs}) > 0)", "failed", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="failed",
             steps=((None, "green"), (0.05, "yellow"), (0.15, "orange")),
             empty="the log names no jobs",
         ),
@@ -276,7 +274,7 @@ def breakdown() -> list[Json]:
     """Which model, which component."""
     each = [by("provider, model", metric("margin_cost_amount", window=w, **CHOSEN)) for w in ("24h", "7d", "30d")]
     listed = by("provider, model", metric("margin_cost_list_amount", window="30d", **CHOSEN))
-    share = f"{each[2]} / on () group_left () (sum({each[2]}) > 0)"
+    part = f"{each[2]} / on () group_left () (sum({each[2]}) > 0)"
     estimated = by("currency", metric("margin_cost_estimated_amount", window="30d", **CHOSEN))
     per_component = by("component, currency", metric("margin_cost_component_amount", window="30d"))
     return [
@@ -289,7 +287,7 @@ def breakdown() -> list[Json]:
                 "Click a provider for it alone.",
                 window="as headed.",
             ),
-            [query(expression, table=True) for expression in (*each, share, listed)],
+            [query(expression, table=True) for expression in (*each, part, listed)],
             [
                 ("provider", "Provider"),
                 ("model", "Model"),

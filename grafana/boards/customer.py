@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from boards.board import dashboard, external, row, variable
-from boards.common import CUSTOMER, EARNED, RATIO, USAGE, amount, daily, each_window, profit_and_loss
+from boards.common import CUSTOMER, EARNED, RATIO, USAGE, amount, daily, each_window, profit_and_loss, share
 from boards.looks import MARGIN_STEPS, SIGN_STEPS, Json, colored, money
-from boards.panels import query, stat
+from boards.panels import query
 from boards.promql import by, history, metric
 
 MAY_BE_EMPTY = {
@@ -34,11 +34,11 @@ def totals() -> list[Json]:
             steps=SIGN_STEPS,
             empty=EMPTY,
         ),
-        stat(
+        share(
             "Margin · 30 days",
+            f"{profit} / ({revenue} > 0)",
             EARNED("And of each dollar?", "Contribution / revenue.", unit=RATIO),
-            [query(f"{profit} / ({revenue} > 0)", "margin", instant=True)],
-            unit="percentunit",
+            legend="margin",
             decimals=0,
             steps=MARGIN_STEPS,
             empty="no revenue",
@@ -61,12 +61,11 @@ def totals() -> list[Json]:
             USAGE("Is it still going on?", "Priced usage since midnight in the business time zone.", window="today."),
             empty=EMPTY,
         ),
-        stat(
+        share(
             "Share of all cost",
+            f"{cost} / ({everyone} > 0)",
             USAGE("How much of the bill is theirs?", "Their usage cost / all usage cost.", unit=RATIO),
-            [query(f"{cost} / ({everyone} > 0)", "share", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="share",
             empty=EMPTY,
         ),
     ]

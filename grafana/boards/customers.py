@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from boards.board import dashboard, row
-from boards.common import COUNT, CUSTOMERS, EARNED, OTHERS, RATIO, TO_CUSTOMER, USAGE, amount, count, daily
+from boards.common import COUNT, CUSTOMERS, EARNED, OTHERS, RATIO, TO_CUSTOMER, USAGE, amount, count, daily, share
 from boards.looks import MARGIN_STEPS, NONE_IS_GOOD, SIGN_STEPS, Json, column, columns, goto, money
-from boards.panels import bargauge, query, stat, table
+from boards.panels import bargauge, query, table
 from boards.promql import NAMED, at_end, by, history, metric
 
 MAY_BE_EMPTY: dict[str, str] = {}
 EARNED_30D = {"basis": "recognized", "window": "30d"}
 TO_ONE = goto("margin-customer", "Open ${__field.labels.customer_id}", customer="${__field.labels.customer_id}")
+EACH = "{{customer_id}} · {{currency}}"
 SHARE_STEPS = ((None, "green"), (0.3, "yellow"), (0.5, "orange"))
 
 
@@ -60,17 +61,17 @@ def totals() -> list[Json]:
             EARNED("What do they cost us?", "Sum of the negative contributions."),
             empty="no figures by customer",
         ),
-        stat(
+        share(
             "Ten largest, of revenue",
+            f"{top} / ({by('currency', all_revenue)} > 0)",
             EARNED("Would we survive losing one?", "Revenue of the ten largest customers / all revenue.", unit=RATIO),
-            [query(f"{top} / ({by('currency', all_revenue)} > 0)", "share", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="share",
             steps=SHARE_STEPS,
             empty="no figures by customer",
         ),
-        stat(
+        share(
             "Nobody's, of cost",
+            f"{by('currency', nobody)} / ({by('currency', all_cost)} > 0)",
             EARNED(
                 "How much usage has no customer?",
                 "Usage cost that names no known customer / all usage cost.",
@@ -78,9 +79,7 @@ def totals() -> list[Json]:
                 unit=RATIO,
                 source="the usage log.",
             ),
-            [query(f"{by('currency', nobody)} / ({by('currency', all_cost)} > 0)", "share", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="share",
             steps=((None, "green"), (0.02, "yellow"), (0.1, "orange")),
             empty="no figures by customer",
         ),
@@ -129,31 +128,37 @@ def everybody() -> list[Json]:
                 column("Margin", judged=MARGIN_STEPS, unit="percentunit", decimals=0),
             ],
         ),
-        bargauge(
+        _ranked(
             "Largest losses · 30 days",
+            losers,
             EARNED("Who to talk to first?", "Customers with the lowest contribution, as what is lost on them."),
-            [query(losers, "{{customer_id}} · {{currency}}", instant=True)],
-            unit="none",
-            w=10,
-            names="top",
             color="red",
-            overrides=money(),
             empty="nobody is at a loss",
-            links=TO_ONE,
         ),
-        bargauge(
+        _ranked(
             "Largest profits · 30 days",
+            earners,
             EARNED("Who carries the business?", "Customers with the highest contribution."),
-            [query(earners, "{{customer_id}} · {{currency}}", instant=True)],
-            unit="none",
-            w=10,
-            names="top",
             color="green",
-            overrides=money(),
             empty="no figures by customer",
-            links=TO_ONE,
         ),
     ]
+
+
+def _ranked(title: str, expression: str, description: str, *, color: str, empty: str) -> Json:
+    """One end of the list."""
+    return bargauge(
+        title,
+        description,
+        [query(expression, EACH, instant=True)],
+        unit="none",
+        w=10,
+        names="top",
+        color=color,
+        overrides=money(),
+        empty=empty,
+        links=TO_ONE,
+    )
 
 
 def over_time() -> list[Json]:
@@ -166,38 +171,41 @@ def over_time() -> list[Json]:
     poor_now = by("customer_id", at_end("margin_customer_gross_profit_amount", customer_id=NAMED, **EARNED_30D))
     return [
         row("Who changed?"),
-        daily(
+        _courses(
             "Cost of the eight dearest · rolling 7 days",
+            f"{cost} and on (customer_id) {dear}",
             USAGE(
                 "Whose usage takes off?",
                 "Usage cost of the eight customers that cost most at the end of the graph.",
                 window="rolling 7 days.",
             ),
-            [query(f"{cost} and on (customer_id) {dear}", "{{customer_id}} · {{currency}}")],
-            unit="none",
-            draw="bare",
-            legend="right",
-            calcs=("lastNotNull",),
-            overrides=money(),
-            links=TO_ONE,
         ),
-        daily(
+        _courses(
             "Profit of the eight poorest · rolling 30 days",
+            f"{profit} and on (customer_id) bottomk(8, {poor_now})",
             EARNED(
                 "Is a loss getting larger?",
                 "Contribution of the eight customers that are lowest at the end of the graph.",
                 window="rolling 30 days.",
             ),
-            [query(f"{profit} and on (customer_id) bottomk(8, {poor_now})", "{{customer_id}} · {{currency}}")],
-            unit="none",
-            draw="bare",
-            legend="right",
-            calcs=("lastNotNull",),
-            overrides=money(),
-            links=TO_ONE,
         ),
         _products(),
     ]
+
+
+def _courses(title: str, expression: str, description: str) -> Json:
+    """A line for each of a few customers."""
+    return daily(
+        title,
+        description,
+        [query(expression, EACH)],
+        unit="none",
+        draw="bare",
+        legend="right",
+        calcs=("lastNotNull",),
+        overrides=money(),
+        links=TO_ONE,
+    )
 
 
 def _products() -> Json:

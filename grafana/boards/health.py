@@ -6,7 +6,7 @@ from functools import partial
 
 from boards import panels
 from boards.board import ACCOUNT, dashboard, row
-from boards.common import AGE, HEALTH, LEDGER, SELF, age_of_figures, completeness, unpriced
+from boards.common import AGE, HEALTH, LEDGER, SELF, age_of_figures, completeness, share, unpriced
 from boards.looks import Json, column, columns, dashed, mapped, money
 from boards.panels import query, stat, table
 from boards.promql import by, history, increase, instances, metric, threshold
@@ -64,17 +64,16 @@ def verdict() -> list[Json]:
             steps=((None, "green"), (90, "yellow"), (120, "red")),
             empty="the exporter is down",
         ),
-        stat(
+        share(
             "Stripe read allocation",
+            f"max({allocation})",
             SELF(
                 "Are we polite to Stripe?",
                 "Requests of the last 30 days / the allocation of the account that uses most of it.",
                 window="last 30 days.",
                 unit="ratio of requests.",
             ),
-            [query(f"max({allocation})", "used", instant=True)],
-            unit="percentunit",
-            decimals=1,
+            legend="used",
             steps=((None, "green"), (0.7, "yellow"), (0.9, "red")),
             empty="not counted yet",
         ),

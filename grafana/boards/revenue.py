@@ -18,6 +18,7 @@ from boards.common import (
     amount,
     count,
     mrr_over_time,
+    share,
 )
 from boards.looks import (
     MARGIN_STEPS,
@@ -29,7 +30,7 @@ from boards.looks import (
     money,
     override,
 )
-from boards.panels import bargauge, query, stat, table, timeseries
+from boards.panels import bargauge, query, table, timeseries
 from boards.promql import by, converted, history, increase, metric
 
 CHOSEN = {"account": "~$account"}
@@ -83,22 +84,15 @@ def recurring() -> list[Json]:
             RECURRING("What does one customer bring a month?", "MRR / subscribers (ARPU). All accounts."),
             empty="no subscribers",
         ),
-        stat(
+        share(
             "Past-due share of MRR",
+            f"({converted('', late)} or 0 * {converted('', mrr)}) / ({converted('', mrr)} > 0)",
             RECURRING(
                 "How much of MRR may never be paid?",
                 "MRR of past-due subscriptions / MRR, at today's rates.",
                 unit=RATIO,
             ),
-            [
-                query(
-                    f"({converted('', late)} or 0 * {converted('', mrr)}) / ({converted('', mrr)} > 0)",
-                    "past due",
-                    instant=True,
-                )
-            ],
-            unit="percentunit",
-            decimals=1,
+            legend="past due",
             steps=((None, "green"), (0.05, "yellow"), (0.1, "red")),
             empty="no subscriptions read",
         ),
