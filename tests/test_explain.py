@@ -208,7 +208,7 @@ def test_one_line_for_what_is_wrong(tmp_path: Path) -> None:
         assert "\n" not in str(found.value)
 
     fails(StateError, "sub_1 is in several accounts (eu, main); choose one with --account")
-    fails(ConfigError, '--account: no account "us" is configured; there is main, eu', account="us")
+    fails(ConfigError, '--account: there is no account "us"; margin.yaml has main, eu', account="us")
     fails(ConfigError, '--at: "soon" is not a time such as 2026-07-01', account="eu", at="soon")
     fails(StateError, "no subscription sub_2 in account main or eu (2 subscriptions, last read at 2026-06-15", "sub_2")
     fails(StateError, "a subscription's id begins with sub_", "cus_1", "eu")

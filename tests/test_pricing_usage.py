@@ -22,7 +22,8 @@ from exporter.cost.pricefile import PriceFile
 from exporter.errors import ConfigError, MarginError
 from exporter.margin.pricestub import FILL_IN, stub
 from exporter.margin.unpriced import Missing, Named
-from exporter.serve.pricingusage import diff, unpriced
+from exporter.serve.pricingdiff import diff
+from exporter.serve.pricingunpriced import unpriced
 
 DAY = 86_400
 ZONE = "Asia/Kathmandu"

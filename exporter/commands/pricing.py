@@ -155,14 +155,14 @@ def _explain(chosen: Chosen) -> int:
 
 
 def _diff(chosen: Chosen) -> int:
-    from exporter.serve.pricingusage import diff
+    from exporter.serve.pricingdiff import diff
 
     files = Path(str(chosen["old"])), Path(str(chosen["new"])), path(chosen["config.file"])
     return diff(*files, os.environ, str(chosen["since"]), str(chosen["format"]))
 
 
 def _unpriced(chosen: Chosen) -> int:
-    from exporter.serve.pricingusage import unpriced
+    from exporter.serve.pricingunpriced import unpriced
 
     files = path(chosen["config.file"]), Path(str(chosen["pricing.file"]))
     top = int(str(chosen["top"]))

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of
-from exporter.config import Fx
+from exporter.config import Fx, Settings
 from exporter.cost.evidence import Chosen, choose, drawn_terms, meters_of
 from exporter.cost.metering import metered_rate
 from exporter.cost.pricebook import PriceBook
@@ -38,6 +38,11 @@ class Pricing:
         self._statuses: dict[UsageKey, Status] = {}
         self._settling: dict[str, Settling] = {}
         self._metered = any(provider.metered for provider in book.providers.values())
+
+    @classmethod
+    def of(cls, book: PriceBook, settings: Settings) -> Pricing:
+        """``book`` for the usage logs of margin.yaml."""
+        return cls(book, {usage.name: usage.canonical_status for usage in settings.usage})
 
     def status(self, key: UsageKey) -> Status:
         """The canonical status of a kind of usage; of a log that the configuration does not name any more nobody knows

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection
 from tqdm import tqdm
 
-from exporter.clock import Clock, SystemClock, day_starts, iso
+from exporter.clock import Clock, day_starts, iso
 from exporter.errors import ConfigError, StateError
 from exporter.margin.figures import Figures, figures
-from exporter.margin.ledger import Ledger, Sources
+from exporter.margin.ledger import Ledger
 from exporter.margin.past import Past, beginnings
 from exporter.margin.pastgroups import PastGroups
 from exporter.margin.pastmrr import PastMrr
@@ -24,11 +23,10 @@ from exporter.metrics.group_samples import group_samples
 from exporter.metrics.history import Form, Grid, lines, target_labels
 from exporter.metrics.samples import budget_samples, deferred_samples, fx_samples, reconstructed_samples, window_samples
 from exporter.revenue.mrr_reconstructed import BilledLine, worths
-from exporter.serve.configuration import Loaded, load
-from exporter.serve.explain import moment_of
-from exporter.store.reading import reading
+from exporter.serve import given
+from exporter.serve.books import Books, open_books
+from exporter.serve.wholefile import write_whole
 from exporter.store.recognition import item_lines
-from exporter.store.sources import SourceStatus, statuses
 
 HOUR = 3600
 APART = 4 * HOUR
@@ -70,18 +68,14 @@ def backfill(
     clock: Clock | None = None,
 ) -> Written:
     """Write the history. Raises MarginError; then there is no file."""
-    clock = clock or SystemClock()
     try:
         target = target_labels([*LABELS, *wanted.labels])
     except ValueError as error:
         raise ConfigError(f"--label: {error}") from None
-    loaded = load(config_file, pricing_file, environment)
-    with reading(loaded.settings.state_database_url.reveal()) as connection:
-        known = _known(connection, loaded)
-        end = _end(wanted.last, known.values(), clock.now())
-        grids = _grids(connection, loaded, wanted, end, {name: found.data_at or 0.0 for name, found in known.items()})
+    with open_books(config_file, pricing_file, environment, clock, lambda sources: sources.recognized) as books:
+        grids = _grids(books, wanted)
     path = Path(wanted.output)
-    _write(path, lines(grids, target, wanted.form))
+    write_whole(path, lines(grids, target, wanted.form))
     filled = [grid for grid in grids if len(grid)]
     return Written(
         path,
@@ -95,32 +89,20 @@ def backfill(
 # --- what, and from when to when --------------------------------------------------------------------------------------
 
 
-def _known(connection: Connection, loaded: Loaded) -> dict[str, SourceStatus]:
-    """The sources of money and usage, each read whole."""
-    sources, found = Sources.of(loaded.settings), statuses(connection)
-    known: dict[str, SourceStatus] = {}
-    for name in (*sources.ledger, *sources.invoices, *sources.usage):
-        status = found.get(name)
-        if status is None or status.complete_at is None or status.data_at is None:
-            raise StateError(f"{name} has not been read whole yet; let `margin-exporter serve` run until it has")
-        known[name] = status
-    return known
-
-
-def _end(text: str, known: Iterable[SourceStatus], now: float) -> int:
+def _end(text: str, books: Books) -> int:
     """The last full hour of the history."""
-    read = [(status.complete_at or now, status.data_at or 0.0) for status in known]
-    live, data = min(complete for complete, _ in read), min(data for _, data in read)
+    needed = books.sources.recognized
+    live, data = min(books.complete_at[name] for name in needed), min(books.as_of[name] for name in needed)
     if not text:
-        return _hour(min(now - APART, live, data))
-    end = _hour(moment_of(text, "--to"))
-    if end > now - LEAST_APART:
+        return _hour(min(books.at - APART, live, data))
+    end = _hour(given.moment("--to", text))
+    if end > books.at - LEAST_APART:
         raise ConfigError(
             f"--to {iso(end)} is less than three hours ago: Prometheus would lose live samples; at most "
-            f"{iso(_hour(now - LEAST_APART))}"
+            f"{iso(_hour(books.at - LEAST_APART))}"
         )
     if end > data:
-        raise ConfigError(f"--to {iso(end)}: what is stored is of {iso(data)}; let `margin-exporter serve` run")
+        raise ConfigError(f"--to {iso(end)}: what is stored is of {iso(data)}; let margin-exporter serve run")
     return end
 
 
@@ -131,29 +113,30 @@ def _hour(at: float) -> int:
 # --- the figures ------------------------------------------------------------------------------------------------------
 
 
-def _grids(
-    connection: Connection, loaded: Loaded, wanted: Wanted, end: int, known: Mapping[str, float]
-) -> Sequence[Grid]:
+def _grids(books: Books, wanted: Wanted) -> Sequence[Grid]:
     """Samples of each hour from the first figure on, or from ``--from``."""
-    began = beginnings(connection, loaded.settings, known)
+    settings, pricing, connection = books.settings, books.pricing, books.connection
+    end = _end(wanted.last, books)
+    known = {name: books.as_of[name] for name in books.sources.recognized}
+    began = beginnings(connection, settings, known)
     if began.first is None:
         raise StateError("there is no history yet: neither a balance transaction nor usage has been read")
-    start = _hour(max(began.first, moment_of(wanted.first, "--from") if wanted.first else 0) + HOUR - 1)
+    start = _hour(max(began.first, given.moment("--from", wanted.first) if wanted.first else 0) + HOUR - 1)
     if start > end:
         raise ConfigError(f"there is no full hour of history from {iso(start)} to {iso(end)}")
-    past = Past(connection, loaded.settings, loaded.pricing, began, start, end, known)
-    mrr = _mrr(connection, loaded)
+    past = Past(connection, settings, pricing, began, start, end, known)
+    mrr = _mrr(books)
     hours = Grid(range(start, end + 1, HOUR))
     ended: Ended = {}
     for place, at in _progress(hours.times, "figures by the hour"):
-        hours.add(place, _samples(past, mrr, loaded, at, ended))
+        hours.add(place, _samples(past, mrr, books, at, ended))
     if wanted.without_customers:
         return (hours,)
-    groups = PastGroups(connection, loaded.settings, loaded.pricing, past)
-    days = Grid([] if groups.empty else list(_mornings(start, end, loaded.settings.zone)))
+    groups = PastGroups(connection, settings, pricing, past)
+    days = Grid([] if groups.empty else list(_mornings(start, end, settings.zone)))
     for place, at in _progress(days.times, "customers, products"):
         for dimension, window, attributed in groups.at(at):
-            days.add(place, group_samples(dimension, attributed, window, loaded.settings.reporting_currency))
+            days.add(place, group_samples(dimension, attributed, window, settings.reporting_currency))
     return (hours, days)
 
 
@@ -169,11 +152,11 @@ Ended = dict[str, tuple[tuple[object, ...], Figures]]
 """Figures of windows that had ended, by name, with all that they depend on."""
 
 
-def _samples(past: Past, mrr: PastMrr, loaded: Loaded, at: int, ended: Ended) -> Iterator[Sample]:
+def _samples(past: Past, mrr: PastMrr, books: Books, at: int, ended: Ended) -> Iterator[Sample]:
     """What a scrape at ``at`` would have shown of the windows, and what is known of the past beside them."""
-    settings, currency = loaded.settings, loaded.settings.reporting_currency
+    settings, currency = books.settings, books.settings.reporting_currency
     for window, ledger in past.at(at):
-        yield from window_samples(_figures(ledger, loaded, at, window, ended), currency)
+        yield from window_samples(_figures(ledger, books, at, window, ended), currency)
         if window.name == "today" and past.tells_deferred:
             yield from deferred_samples(ledger, at)
     yield from reconstructed_samples(mrr.at(at), currency)
@@ -181,41 +164,25 @@ def _samples(past: Past, mrr: PastMrr, loaded: Loaded, at: int, ended: Ended) ->
     yield from budget_samples(settings, at)
 
 
-def _figures(ledger: Ledger, loaded: Loaded, at: int, window: Window, ended: Ended) -> Figures:
+def _figures(ledger: Ledger, books: Books, at: int, window: Window, ended: Ended) -> Figures:
     """As ``figures``. Those of a window that has ended are the same every hour but for the time that they are of."""
     made_of = (window, frozenset(ledger.as_of), ledger.recognized and tuple(ledger.recognized.unexplained.items()))
     known = ended.get(window.name)
     if known is not None and known[0] == made_of and window.end <= at:
         return replace(known[1], as_of=dict.fromkeys(known[1].as_of, float(at)))
-    found = figures(ledger, loaded.pricing, loaded.settings, at, window)
+    found = figures(ledger, books.pricing, books.settings, at, window)
     if window.name in ENDED:
         ended[window.name] = (made_of, found)
     return found
 
 
-def _mrr(connection: Connection, loaded: Loaded) -> PastMrr:
-    accounts, rules = loaded.settings.accounts, loaded.settings.mrr
-    billed = (BilledLine(*line) for account in accounts for line in item_lines(connection, account.name))
-    return PastMrr(worths(billed, rules), loaded.settings)
+def _mrr(books: Books) -> PastMrr:
+    accounts, rules = books.settings.accounts, books.settings.mrr
+    billed = (BilledLine(*line) for account in accounts for line in item_lines(books.connection, account.name))
+    return PastMrr(worths(billed, rules), books.settings)
 
 
 def _progress(times: Sequence[int], what: str) -> Iterator[tuple[int, int]]:
     """Each with its place, and a bar on a terminal."""
     form = "{desc:<24} {bar:40} {percentage:3.0f} %"
     return enumerate(tqdm(times, desc=what, bar_format=form, leave=False, disable=None))
-
-
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
-def _write(path: Path, text: Iterable[str]) -> None:
-    """The whole file, or none: it is made under another name first."""
-    begun = path.with_name(f"{path.name}.part")
-    try:
-        with begun.open("w", encoding="utf-8") as file:
-            file.writelines(text)
-        begun.replace(path)
-    except OSError as error:
-        raise StateError(f"{path}: {error.strerror}") from None
-    finally:
-        begun.unlink(missing_ok=True)

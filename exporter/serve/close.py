@@ -8,14 +8,12 @@ the earlier ones stay in it.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Final
 
 from exporter.clock import Clock, SystemClock, iso
@@ -29,6 +27,7 @@ from exporter.serve.books import Books, open_books
 from exporter.serve.forms import Value, aligned, as_json, exact, signed
 from exporter.serve.reconcile import Compared, compared
 from exporter.serve.report import doubts
+from exporter.serve.wholefile import write_whole
 from exporter.store.ledger import balances
 from exporter.store.usage import reprice_pending
 
@@ -210,7 +209,7 @@ def read_closes(file: Path) -> list[Close]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StateError(f"{file}: {error.strerror}") from None
+        raise StateError(f"{file}: cannot be read: {error.strerror}") from None
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
@@ -224,17 +223,12 @@ def read_closes(file: Path) -> list[Close]:
 
 
 def write_closes(file: Path, closes: Sequence[Close]) -> None:
-    """Whole or not at all."""
-    text = as_json({"format": FORMAT, "closes": [one.document() for one in closes]}) + "\n"
+    """Keep them in ``file``, and make its directory. Raises StateError."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False) as made:
-            made.write(text)
-            made.flush()
-            os.fsync(made.fileno())
-        Path(made.name).replace(file)
     except OSError as error:
-        raise StateError(f"{file}: {error.strerror}") from None
+        raise StateError(f"{file.parent}: cannot be made: {error.strerror}") from None
+    write_whole(file, [as_json({"format": FORMAT, "closes": [one.document() for one in closes]}), "\n"])
 
 
 # --- output ---------------------------------------------------------------------------------------------------------

@@ -48,8 +48,7 @@ def load(config_file: Path | None, pricing_file: Path, env: Mapping[str, str]) -
         mistakes.append(str(error))
     if settings is None or book is None:
         raise ConfigError("\n".join(mistakes))
-    statuses = {usage.name: usage.canonical_status for usage in settings.usage}
-    return Loaded(settings, book, Pricing(book, statuses))
+    return Loaded(settings, book, Pricing.of(book, settings))
 
 
 class Configuration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +10,14 @@ from sqlalchemy import Connection, func, select
 
 from exporter.clock import SystemClock, iso
 from exporter.config import load_settings
-from exporter.errors import ConfigError, StateError
+from exporter.errors import StateError
 from exporter.revenue.mrr import mrr_of, value_of
 from exporter.revenue.mrr_explain import explain
 from exporter.revenue.mrr_invoiced import with_invoices
 from exporter.revenue.shapes import as_mapping
+from exporter.serve import given
+from exporter.serve.books import open_state
 from exporter.store import schema
-from exporter.store.reading import reading
 from exporter.store.subscriptions import Subscription
 
 
@@ -36,12 +36,10 @@ def explain_mrr(
     Raises ConfigError for the configuration, the account or the time, StateError when the state or the id is not there.
     """
     settings = load_settings(config_file, environment)
-    accounts = [one.name for one in settings.accounts]
-    if account is not None and account not in accounts:
-        raise ConfigError(f'--account: no account "{account}" is configured; there is {", ".join(accounts) or "none"}')
-    moment = int(SystemClock().now()) if at is None else moment_of(at)
-    with reading(settings.state_database_url.reveal()) as connection:
-        found = _find(connection, id_, [account] if account else accounts)
+    accounts = [one.name for one in given.accounts("--account", account or "", settings)]
+    moment = int(SystemClock().now()) if at is None else given.moment("--at", at)
+    with open_state(settings) as connection:
+        found = _find(connection, id_, accounts)
         row = Subscription(id_, found.customer_id, "", 0, found.object)
         items = mrr_of(as_mapping(row.object), moment, settings.mrr)
         ((told, _),) = with_invoices(connection, found.account, [(row, items)], moment, settings.mrr)
@@ -52,15 +50,6 @@ def explain_mrr(
     for line in explain(value, subscription, settings.mrr):
         print(line)  # noqa: T201
     return 0
-
-
-def moment_of(text: str, flag: str = "--at") -> int:
-    """``2026-07-01`` or ``2026-07-01T12:00:00Z`` (UTC unless it says otherwise) → seconds. Raises ConfigError."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f'{flag}: "{text}" is not a time such as 2026-07-01 or 2026-07-01T12:00:00Z') from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 def _find(connection: Connection, id_: str, accounts: list[str]) -> _Found:
@@ -76,4 +65,4 @@ def _find(connection: Connection, id_: str, accounts: list[str]) -> _Found:
     count, read_at = connection.execute(query).one()
     when = f"{count} subscriptions, last read at {iso(read_at)}" if count else "no subscriptions yet"
     hint = "" if id_.startswith("sub_") else "; a subscription's id begins with sub_"
-    raise StateError(f"no subscription {id_} in account {' or '.join(accounts) or '(none configured)'} ({when}){hint}")
+    raise StateError(f"no subscription {id_} in account {' or '.join(accounts)} ({when}){hint}")

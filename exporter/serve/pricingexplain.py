@@ -23,9 +23,9 @@ from exporter.cost.usagedb import UsageDatabase
 from exporter.errors import ConfigError, MarginError
 from exporter.margin.ledger import settled_usage
 from exporter.margin.usage import Pricing
-from exporter.serve.explain import moment_of
+from exporter.serve import given
+from exporter.serve.books import open_state
 from exporter.serve.forms import as_json, exact, printable
-from exporter.store.reading import reading
 from exporter.store.usage import usage_keys
 from exporter.usagelog import QUANTITIES, Status, quantity_mistake
 from exporter.yamldoc import DecimalText, nearest
@@ -95,7 +95,7 @@ def _given(asked: Asked, now: int) -> Row:
     return Row(
         provider=asked.provider,
         model=asked.model,
-        at=moment_of(asked.at) if asked.at else now,
+        at=given.moment("--at", asked.at) if asked.at else now,
         status=asked.status,  # type: ignore[arg-type]
         operation=asked.operation,
         quantities=quantities,
@@ -143,8 +143,8 @@ def _drawn(written: Written, row: Row, load: Load, now: int) -> tuple[Drawn | No
         return None, ""
     try:
         settings = load()
-        with reading(settings.state_database_url.reveal()) as connection:
-            pricing = Pricing(written.book, {one.name: one.canonical_status for one in settings.usage})
+        with open_state(settings) as connection:
+            pricing = Pricing.of(written.book, settings)
             bucket = bucket_of(row.at)
             keys = usage_keys(connection)
             settled = settled_usage(connection, pricing, keys, settings.zone, bucket, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import urllib3
@@ -12,6 +12,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.cost.litellm import draft, read_prices
 from exporter.cost.litellmdraft import yaml_lines
 from exporter.errors import ConfigError
+from exporter.serve import given
 from exporter.values import base_address
 
 MAX_BYTES = 64 << 20
@@ -22,7 +23,7 @@ def import_litellm(
 ) -> int:
     """Write the draft to ``output``, or print it; returns 0. Raises ConfigError."""
     today = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).date()
-    since = today if not start else _day(start)
+    since = given.day("--from", start) if start else today
     wanted = [one.strip() for one in providers.split(",") if one.strip()]
     found = draft(read_prices(_read(place), place), wanted, prefix)
     lines = "\n".join(yaml_lines(found, place, since)) + "\n"
@@ -38,13 +39,6 @@ def import_litellm(
     told = f"{found.models} models drafted, {len(found.left_out)} left out, {unmapped} prices without a counterpart"
     print(f"{told}; all are listed in the draft", file=sys.stderr)  # noqa: T201
     return 0
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f'--from: "{text}" is not a day; write it as 2026-11-01') from None
 
 
 def _read(place: str) -> str:

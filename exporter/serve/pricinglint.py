@@ -13,8 +13,8 @@ from exporter.config import load_settings
 from exporter.cost.pricebook import parse_written
 from exporter.cost.pricelint import warnings
 from exporter.errors import ConfigError
+from exporter.serve.books import open_state
 from exporter.serve.forms import as_csv, as_json, objects
-from exporter.store.reading import reading
 from exporter.store.usage import usage_keys
 from exporter.values import duration
 from exporter.yamldoc import DocumentError
@@ -65,7 +65,7 @@ def days_of(text: str) -> int:
 def logged_providers(config_file: Path | None, environment: Mapping[str, str]) -> frozenset[str]:
     """The providers' names as they stand in stored usage. Raises MarginError."""
     settings = load_settings(config_file, environment)
-    with reading(settings.state_database_url.reveal()) as connection:
+    with open_state(settings) as connection:
         return frozenset(key.provider for key in usage_keys(connection).values())
 
 

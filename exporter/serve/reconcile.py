@@ -14,15 +14,16 @@ from sqlalchemy import Connection
 from exporter.clock import Clock, SystemClock, iso
 from exporter.config import AccountSettings, Settings, load_settings
 from exporter.errors import ConfigError, MarginError, StateError
-from exporter.margin.ledger import ledger_source
+from exporter.margin.ledger import Sources, ledger_source, usable
 from exporter.money import major
 from exporter.revenue.account import Known, known_account, prove_account
 from exporter.revenue.activity import Activities, compare
 from exporter.revenue.client import StripeReader
 from exporter.revenue.ledger import OVERLAP
 from exporter.revenue.reports import NotYet, Reports
+from exporter.serve import given
+from exporter.serve.books import open_state, require_whole
 from exporter.serve.forms import Value, aligned, as_csv, as_json
-from exporter.store.reading import reading
 from exporter.store.reconciliation import Activity, Line, activity
 from exporter.store.sources import statuses
 
@@ -63,10 +64,7 @@ def reconcile(
     clock = clock or SystemClock()
     settings = load_settings(config_file, environment)
     start, end = _interval(wanted, clock)
-    accounts = [account for account in settings.accounts if wanted.account in ("", account.name)]
-    if not accounts:
-        known = ", ".join(account.name for account in settings.accounts) or "none"
-        raise ConfigError(f'--account: there is no account "{wanted.account}"; margin.yaml has {known}')
+    accounts = given.accounts("--account", wanted.account, settings)
     found = compared(settings, accounts, start, end, clock)
     print("\n".join(_FORMS[wanted.format](found)))  # noqa: T201
     return AGREE if all(line.matches for one in found for line in one.lines) else DIFFER
@@ -79,28 +77,22 @@ def compared(
 
     Raises MarginError where a ledger does not reach so far, or Stripe has no report.
     """
-    with reading(settings.state_database_url.reveal()) as connection:
-        ledgers = [_ledger(connection, account, start, end) for account in accounts]
+    with open_state(settings) as connection:
+        as_of = usable(statuses(connection), Sources.of(settings), None)
+        ledgers = [_ledger(connection, account, as_of, start, end) for account in accounts]
     return [_compared(ledger, start, end, clock) for ledger in ledgers]
 
 
 def _interval(wanted: Wanted, clock: Clock) -> tuple[int, int]:
     """Whole UTC days as instants."""
     today = datetime.fromtimestamp(clock.now(), UTC).date()
-    first = _day("--from", wanted.first) if wanted.first else today - timedelta(days=1)
-    last = _day("--to", wanted.last) if wanted.last else first
+    first = given.day("--from", wanted.first) if wanted.first else today - timedelta(days=1)
+    last = given.day("--to", wanted.last) if wanted.last else first
     if last < first:
         raise ConfigError(f"--to {last} lies before --from {first}")
     if last >= today:
         raise ConfigError(f"{last} is not over yet (UTC); the last whole day is {today - timedelta(days=1)}")
     return _midnight(first), _midnight(last + timedelta(days=1))
-
-
-def _day(flag: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f'{flag}: "{text}" is not a day; write it as 2026-11-01') from None
 
 
 def _midnight(day: date) -> int:
@@ -116,17 +108,16 @@ class _Ledger:
     activity: Activities
 
 
-def _ledger(connection: Connection, account: AccountSettings, start: int, end: int) -> _Ledger:
+def _ledger(
+    connection: Connection, account: AccountSettings, as_of: Mapping[str, float], start: int, end: int
+) -> _Ledger:
     if account.ledger_since is not None and _midnight(account.ledger_since) > start:
         raise ConfigError(f"account {account.name}: its ledger begins at {account.ledger_since} (ledger_since)")
-    status = statuses(connection).get(ledger_source(account.name))
-    if status is None or status.complete_at is None or status.data_at is None:
+    source = ledger_source(account.name)
+    require_whole([source], as_of)
+    if as_of[source] < end + OVERLAP:
         raise StateError(
-            f"account {account.name}: its ledger has not been read whole yet; let margin-exporter serve run"
-        )
-    if status.data_at < end + OVERLAP:
-        raise StateError(
-            f"account {account.name}: its ledger is of {iso(status.data_at)}; it must have been read after "
+            f"account {account.name}: its ledger is of {iso(as_of[source])}; it must have been read after "
             f"{iso(end + OVERLAP)} to be compared"
         )
     known = known_account(connection, account.name)
