@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter import cli
-from exporter.commands.flags import variable_of
+from exporter.commands.flags import listed, variable_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,6 +76,44 @@ def test_a_variable_stands_for_a_flag_and_a_flag_wins(tmp_path: Path) -> None:
     by_flag = run("check", "--pricing.file=here.yaml", cwd=tmp_path, MARGIN_EXPORTER_PRICING_FILE="elsewhere.yaml")
     assert "here.yaml" in by_flag.stderr
     assert "elsewhere.yaml" not in by_flag.stderr
+
+
+def test_a_variable_is_one_of_the_choices_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARGIN_EXPORTER_FORMAT", "xml")
+    with pytest.raises(SystemExit) as ended:
+        cli.build_parser().parse_args(["report"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith('argument --format: "xml" (from MARGIN_EXPORTER_FORMAT) is none of table, json, csv')
+    assert cli.build_parser().parse_args(["report", "--format=csv"]).format == "csv"
+    assert cli.build_parser().parse_args(["serve"]).command == "serve", "a command without the flag"
+    monkeypatch.setenv("MARGIN_EXPORTER_FORMAT", "")
+    assert cli.build_parser().parse_args(["report"]).format == "table"
+
+
+REPEATED = [
+    (("pricing", "explain"), "--quantity", "duration_s=5"),
+    (("pricing", "explain"), "--attribute", "resolution=720p"),
+    (("backfill",), "--label", "env=test"),
+    (("demo",), "--fault", "price-old"),
+    (("demo",), "--web.listen-address", ":9"),
+    (("serve",), "--webhook.listen-address", ":9"),
+]
+
+
+@pytest.mark.parametrize(("command", "flag", "value"), REPEATED, ids=[flag for _, flag, _ in REPEATED])
+def test_a_variable_stands_for_a_repeated_flag(
+    command: tuple[str, ...], flag: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(*given: str) -> list[str]:
+        return listed(vars(cli.build_parser().parse_args([*command, *given])), flag, "usual")
+
+    assert found() == ["usual"]
+    monkeypatch.setenv(variable_of(flag), f"{value}, other")
+    assert found() == [value, "other"]
+    assert found(f"{flag}={value}") == [value]
 
 
 def test_mistakes_are_told_all_at_once_without_a_traceback(tmp_path: Path) -> None:

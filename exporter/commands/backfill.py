@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from exporter.commands.flags import Chosen, file_flags, flag, log_flags, path, switch, variable_of
+from exporter.commands.flags import Chosen, choice, file_flags, files, flag, listed, log_flags, repeated, switch
 
 SUMMARY = "write the figures of the past as a file for Prometheus"
 DETAILS = """\
@@ -20,15 +19,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--output", "the file", "history.om")
     flag(parser, "--from", "first time, such as 2026-01-01 or 2026-01-01T12:00:00Z; by default the first figure's", "")
     flag(parser, "--to", "last time; by default before the first live sample, and four hours ago at the latest", "")
-    variable = os.environ.get(variable_of("--label"), "")
-    parser.add_argument(
+    repeated(
+        parser,
         "--label",
-        action="append",
-        metavar="NAME=VALUE",
-        help="a label that the scrape adds to each series; may be repeated, and job=margin-exporter and "
-        f"instance=exporter:10110 stay unless said otherwise [{variable or 'none'}]",
+        "NAME=VALUE",
+        "a label that the scrape adds to each series; may be repeated, and job=margin-exporter and "
+        "instance=exporter:10110 stay unless said otherwise",
     )
-    flag(parser, "--format", "form of the file", "openmetrics", choices=("openmetrics", "victoriametrics"))
+    choice(parser, "--format", "form of the file", ("openmetrics", "victoriametrics"))
     switch(parser, "--without-customers", "leave out customers and products, which have a sample a day")
     file_flags(parser)
     log_flags(parser)
@@ -36,23 +34,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: Chosen) -> int:
     """Write the file and say what to do with it."""
-    from pathlib import Path
-
     from exporter.clock import iso
     from exporter.serve.backfill import Wanted, backfill
 
-    given = chosen["label"]
-    variable = os.environ.get(variable_of("--label"), "")
-    labels = [str(one) for one in given] if isinstance(given, list) else [one for one in variable.split(",") if one]
     wanted = Wanted(
         str(chosen["output"]),
         str(chosen["from"]),
         str(chosen["to"]),
-        labels,
+        listed(chosen, "--label"),
         "victoriametrics" if chosen["format"] == "victoriametrics" else "openmetrics",
         bool(chosen["without_customers"]),
     )
-    written = backfill(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, wanted)
+    written = backfill(*files(chosen), wanted)
     print(  # noqa: T201
         f"{written.path}: {written.samples} samples of {written.series} series, "
         f"{iso(written.first)} to {iso(written.last)}. docs/history.md says how to take it in."

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
-from exporter.commands.flags import Chosen, file_flags, log_flags, path
+from exporter.commands.flags import Chosen, file_flags, files, log_flags
 
 SUMMARY = "check configuration, prices, permissions and connections"
 DETAILS = """\
@@ -23,4 +21,4 @@ def run(chosen: Chosen) -> int:
     """Check all; returns 0 when all is well, 1 otherwise."""
     from exporter.serve.check import check
 
-    return check(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ)
+    return check(*files(chosen))

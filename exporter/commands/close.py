@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-from exporter.commands.flags import Chosen, file_flags, flag, log_flags, path, switch
+from exporter.commands.flags import Chosen, choice, file_flags, files, flag, log_flags, switch
 
 SUMMARY = "close a finished month, and see later what has changed in it"
 DETAILS = """\
@@ -21,7 +20,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--directory", "where closes are kept, a file for each month", "closes")
     switch(parser, "--again", "add a close with the figures of now to the file")
     switch(parser, "--offline", "do not ask Stripe for its report")
-    flag(parser, "--format", "form of the output", "table", choices=("table", "json"))
+    choice(parser, "--format", "form of the output", ("table", "json"))
     file_flags(parser)
     log_flags(parser)
 
@@ -37,4 +36,4 @@ def run(chosen: Chosen) -> int:
         bool(chosen["offline"]),
         str(chosen["format"]),
     )
-    return close(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, wanted)
+    return close(*files(chosen), wanted)

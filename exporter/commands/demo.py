@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from exporter.commands.flags import Chosen, flag, log_flags, path, variable_of, web_flags, web_options
+from exporter.commands.flags import Chosen, flag, listed, log_flags, path, repeated, web_flags, web_options
 
 SUMMARY = "run everything on a simulated business"
 DETAILS = """\
@@ -19,13 +18,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--directory", "keep the demo's files here instead of a temporary directory", "")
     flag(parser, "--usage.database-url", "usage log in this database instead, which must be the demo's own", "")
     flag(parser, "--state.database-url", "state in this database instead, which must be the demo's own", "")
-    variable = os.environ.get(variable_of("--fault"), "")
-    parser.add_argument(
+    repeated(
+        parser,
         "--fault",
-        action="append",
-        metavar="NAME",
-        help="let something go wrong, so that its alert fires; may be repeated; `list` shows all of them "
-        f"[{variable or 'none'}]",
+        "NAME",
+        "let something go wrong, so that its alert fires; may be repeated; `list` shows all of them",
     )
     web_flags(parser)
     log_flags(parser)
@@ -37,9 +34,7 @@ def run(chosen: Chosen) -> int:
     from exporter.rundemo import DemoOptions, run_demo
     from exporter.serve.run import leave
 
-    variable = os.environ.get(variable_of("--fault"), "")
-    given = chosen["fault"]
-    faults = [str(name) for name in given] if isinstance(given, list) else [one for one in variable.split(",") if one]
+    faults = listed(chosen, "--fault")
     if "list" in faults:
         print(told(), end="")  # noqa: T201
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ environment:
   STATE_DATABASE_URL                    the exporter's own state (default sqlite:///margin.db)
 Every flag has a variable: --web.listen-address is MARGIN_EXPORTER_WEB_LISTEN_ADDRESS. Flags win over variables.
 """
+
+LISTEN_ADDRESS = "127.0.0.1:10110"
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -58,6 +60,34 @@ def flag(parser: argparse.ArgumentParser, name: str, help_: str, default: str, *
     parser.add_argument(name, default=default, help=f"{help_} [{shown}]", **options)  # type: ignore[arg-type]
 
 
+def choice(parser: argparse.ArgumentParser, name: str, help_: str, choices: Sequence[str], default: str = "") -> None:
+    """Add a flag that takes one of ``choices``, by default the first."""
+    default = default or choices[0]
+
+    def one_of_them(text: str) -> str:
+        # argparse holds only what was given to the choices, and not a default, which the variable may be.
+        if text and text not in choices:
+            where = f" (from {variable_of(name)})" if text == os.environ.get(variable_of(name)) else ""
+            raise argparse.ArgumentTypeError(f'"{text}"{where} is none of {", ".join(choices)}')
+        return text or default
+
+    flag(parser, name, help_, default, choices=choices, type=one_of_them)
+
+
+def repeated(parser: argparse.ArgumentParser, name: str, metavar: str, help_: str, default: str = "") -> None:
+    """Add a flag that may be given several times; ``listed`` has its values."""
+    shown = os.environ.get(variable_of(name)) or default or "none"
+    parser.add_argument(name, action="append", metavar=metavar, help=f"{help_} [{shown}]")
+
+
+def listed(chosen: Chosen, name: str, default: str = "") -> list[str]:
+    """What a repeated flag was given, else what its variable or ``default`` holds, separated by commas."""
+    given = chosen.get(name.lstrip("-").replace("-", "_"))
+    if isinstance(given, list):
+        return [str(one) for one in given]
+    return [one.strip() for one in (os.environ.get(variable_of(name)) or default).split(",") if one.strip()]
+
+
 def switch(parser: argparse.ArgumentParser, name: str, help_: str) -> None:
     """Add a flag that takes no value."""
     on = os.environ.get(variable_of(name), "").lower() in ("1", "true", "yes")
@@ -66,13 +96,18 @@ def switch(parser: argparse.ArgumentParser, name: str, help_: str) -> None:
 
 def log_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--log.level`` and ``--log.format``, which every command has."""
-    flag(parser, "--log.level", "least severe messages shown", "info", choices=("debug", "info", "warning", "error"))
-    flag(parser, "--log.format", "form of the log", "logfmt", choices=("logfmt", "json"))
+    choice(parser, "--log.level", "least severe messages shown", ("debug", "info", "warning", "error"), "info")
+    choice(parser, "--log.format", "form of the log", ("logfmt", "json"))
 
 
 def file_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that name the two files."""
     config_flag(parser)
+    pricing_flag(parser)
+
+
+def pricing_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--pricing.file``."""
     flag(parser, "--pricing.file", "pricing.yaml: what providers charge", "pricing.yaml")
 
 
@@ -84,13 +119,13 @@ def config_flag(parser: argparse.ArgumentParser) -> None:
 
 def web_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of /metrics and the status page."""
-    variable = os.environ.get(variable_of("--web.listen-address"))
-    parser.add_argument(
+    repeated(
+        parser,
         "--web.listen-address",
-        action="append",
-        metavar="HOST:PORT",
-        help="address of /metrics and the status page, may be repeated; money is private, so only this machine "
-        f"reaches it unless told otherwise [{variable or '127.0.0.1:10110'}]",
+        "HOST:PORT",
+        "address of /metrics and the status page, may be repeated; money is private, so only this machine reaches it "
+        "unless told otherwise",
+        LISTEN_ADDRESS,
     )
     flag(parser, "--web.config.file", "TLS, client certificates and basic auth (exporter-toolkit's format)", "")
     switch(parser, "--web.enable-lifecycle", "allow POST /-/reload (SIGHUP always reloads)")
@@ -98,13 +133,12 @@ def web_flags(parser: argparse.ArgumentParser) -> None:
 
 def webhook_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the webhook listener."""
-    variable = os.environ.get(variable_of("--webhook.listen-address"))
-    parser.add_argument(
+    repeated(
+        parser,
         "--webhook.listen-address",
-        action="append",
-        metavar="HOST:PORT",
-        help="also listen here for Stripe's webhooks (POST /webhooks/stripe), apart from /metrics because Stripe comes "
-        f"from the internet; may be repeated [{variable or 'none'}]",
+        "HOST:PORT",
+        "also listen here for Stripe's webhooks (POST /webhooks/stripe), apart from /metrics because Stripe comes "
+        "from the internet; may be repeated",
     )
     flag(parser, "--webhook.config.file", "TLS of the webhook listener (exporter-toolkit's format)", "")
 
@@ -113,18 +147,18 @@ def web_options(chosen: Chosen) -> WebOptions:
     """The web flags, as one value."""
     from exporter.serve.run import WebOptions
 
-    given = chosen["web.listen_address"]
-    variable = os.environ.get(variable_of("--web.listen-address"), "127.0.0.1:10110")
-    addresses = [str(address) for address in given] if isinstance(given, list) else variable.split(",")
-    hooks = chosen.get("webhook.listen_address")
-    variable = os.environ.get(variable_of("--webhook.listen-address"), "")
     return WebOptions(
-        addresses,
+        listed(chosen, "--web.listen-address", LISTEN_ADDRESS),
         path(chosen["web.config.file"]),
         bool(chosen["web.enable_lifecycle"]),
-        [str(hook) for hook in hooks] if isinstance(hooks, list) else [hook for hook in variable.split(",") if hook],
+        listed(chosen, "--webhook.listen-address"),
         path(chosen.get("webhook.config.file")),
     )
+
+
+def files(chosen: Chosen) -> tuple[Path | None, Path, Mapping[str, str]]:
+    """What a command reads: margin.yaml, pricing.yaml and the environment."""
+    return path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ
 
 
 def path(value: object) -> Path | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
-from exporter.commands.flags import Chosen, file_flags, flag, log_flags, path, switch
+from exporter.commands.flags import Chosen, choice, file_flags, files, log_flags, switch
 
 SUMMARY = "forecast the month's end: revenue, cost and margin"
 DETAILS = """\
@@ -17,7 +15,7 @@ nothing. With --backtest: how near such forecasts of all past months would have 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
     switch(parser, "--backtest", "forecast the past months instead, and show the errors")
-    flag(parser, "--format", "form of the output", "table", choices=("table", "json", "csv"))
+    choice(parser, "--format", "form of the output", ("table", "json", "csv"))
     file_flags(parser)
     log_flags(parser)
 
@@ -26,5 +24,4 @@ def run(chosen: Chosen) -> int:
     """Print the forecast."""
     from exporter.serve.forecast import forecast
 
-    files = (path(chosen["config.file"]), Path(str(chosen["pricing.file"])))
-    return forecast(*files, os.environ, str(chosen["format"]), backtest=bool(chosen["backtest"]))
+    return forecast(*files(chosen), str(chosen["format"]), backtest=bool(chosen["backtest"]))

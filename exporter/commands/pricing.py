@@ -6,7 +6,21 @@ import argparse
 import os
 from pathlib import Path
 
-from exporter.commands.flags import Chosen, add_parser, config_flag, flag, log_flags, path, switch, variable_of
+from exporter.commands.flags import (
+    Chosen,
+    add_parser,
+    choice,
+    config_flag,
+    file_flags,
+    files,
+    flag,
+    listed,
+    log_flags,
+    path,
+    pricing_flag,
+    repeated,
+    switch,
+)
 
 SUMMARY = "check, explain, compare and draft prices"
 DETAILS = """\
@@ -27,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "Mistakes with file, line, column and the nearest valid word; warnings of old prices, gaps, rules that are\n"
         "never reached, idle names and missing sources. Ends with status 1 where there is a mistake.",
     )
-    _pricing_file(lint)
+    pricing_flag(lint)
     flag(lint, "--older-than", "warn of prices that were checked so long ago", "90d")
     switch(lint, "--strict", "end with status 1 for warnings, too")
     switch(lint, "--stored-aliases", "warn of aliases that no stored usage names (reads margin.yaml and the state)")
@@ -46,9 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(explain, "--operation", "as the usage log has it", "")
     flag(explain, "--status", "succeeded, failed, moderated, canceled, pending or unknown", "succeeded")
     for name, example in (("--quantity", "duration_s=5"), ("--attribute", "resolution=720p")):
-        explain.add_argument(
-            name, action="append", default=[], metavar="NAME=VALUE", help=f"such as {example}; repeat it"
-        )
+        repeated(explain, name, "NAME=VALUE", f"such as {example}; may be repeated")
     flag(explain, "--at", "the row's time, such as 2026-07-01 or 2026-07-01T12:00:00Z; by default now", "")
     flag(explain, "--reported-cost", "what the provider reported", "")
     flag(explain, "--reported-currency", "the currency of that", "")
@@ -56,7 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(explain, "--row", "the id of a row of the usage log, in place of all these", "")
     flag(explain, "--log", "the usage log of margin.yaml that has it, where there are several", "")
     _format(explain, ("table", "json"))
-    _files(explain)
+    file_flags(explain)
 
     diff = add_parser(
         below,
@@ -82,7 +94,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _since(unpriced)
     flag(unpriced, "--top", "so many of them, the most requests first", "20", type=int)
     _format(unpriced, (*TABLES, "yaml"))
-    _files(unpriced)
+    file_flags(unpriced)
     import_ = add_parser(
         below,
         "import",
@@ -100,23 +112,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         log_flags(one)
 
 
-def _pricing_file(parser: argparse.ArgumentParser) -> None:
-    flag(parser, "--pricing.file", "pricing.yaml: what providers charge", "pricing.yaml")
-
-
-def _files(parser: argparse.ArgumentParser) -> None:
-    config_flag(parser)
-    _pricing_file(parser)
-
-
 def _format(parser: argparse.ArgumentParser, forms: tuple[str, ...] = TABLES) -> None:
-    flag(parser, "--format", "form of the output", "table", choices=forms)
-
-
-def _pairs(parser: argparse.ArgumentParser, name: str, example: str) -> None:
-    variable = os.environ.get(variable_of(name), "")
-    said = f"such as {example}; may be repeated [{variable or 'none'}]"
-    parser.add_argument(name, action="append", metavar="NAME=VALUE", help=said)
+    choice(parser, "--format", "form of the output", forms)
 
 
 def _since(parser: argparse.ArgumentParser) -> None:
@@ -141,32 +138,26 @@ def _lint(chosen: Chosen) -> int:
 def _explain(chosen: Chosen) -> int:
     from exporter.serve.pricingexplain import Asked, explain_price
 
-    def listed(name: str) -> tuple[str, ...]:
-        given, variable = chosen[name], os.environ.get(variable_of(f"--{name}"), "")
-        return tuple(given) if isinstance(given, list) else tuple(one for one in variable.split(",") if one)
-
     texts = ("provider", "model", "operation", "status", "at", "reported_cost", "reported_currency", "logged_cost")
     asked = Asked(
         **{name: str(chosen[name]) for name in (*texts, "row", "log", "format")},
-        quantities=listed("quantity"),
-        attributes=listed("attribute"),
+        quantities=listed(chosen, "--quantity"),
+        attributes=listed(chosen, "--attribute"),
     )
-    return explain_price(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, asked)
+    return explain_price(*files(chosen), asked)
 
 
 def _diff(chosen: Chosen) -> int:
     from exporter.serve.pricingdiff import diff
 
-    files = Path(str(chosen["old"])), Path(str(chosen["new"])), path(chosen["config.file"])
-    return diff(*files, os.environ, str(chosen["since"]), str(chosen["format"]))
+    old, new = (Path(str(chosen[name])) for name in ("old", "new"))
+    return diff(old, new, path(chosen["config.file"]), os.environ, str(chosen["since"]), str(chosen["format"]))
 
 
 def _unpriced(chosen: Chosen) -> int:
     from exporter.serve.pricingunpriced import unpriced
 
-    files = path(chosen["config.file"]), Path(str(chosen["pricing.file"]))
-    top = int(str(chosen["top"]))
-    return unpriced(*files, os.environ, str(chosen["since"]), top, str(chosen["format"]))
+    return unpriced(*files(chosen), str(chosen["since"]), int(str(chosen["top"])), str(chosen["format"]))
 
 
 def _import(chosen: Chosen) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from exporter.commands.flags import Chosen, config_flag, flag, log_flags, path
+from exporter.commands.flags import Chosen, choice, config_flag, flag, log_flags, path
 
 SUMMARY = "compare the ledger with Stripe's own report, line by line"
 DETAILS = """\
@@ -19,7 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--from", "first UTC day, such as 2026-11-01; by default yesterday", "")
     flag(parser, "--to", "last UTC day, itself included; by default the first one", "")
     flag(parser, "--account", "only this account of margin.yaml", "")
-    flag(parser, "--format", "form of the output", "table", choices=("table", "json", "csv"))
+    choice(parser, "--format", "form of the output", ("table", "json", "csv"))
     config_flag(parser)
     log_flags(parser)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
-from exporter.commands.flags import Chosen, file_flags, flag, log_flags, path, switch
+from exporter.commands.flags import Chosen, choice, file_flags, files, flag, log_flags, switch
 
 SUMMARY = "figures of a window, by provider, model, component, customer, product or day"
 DETAILS = """\
@@ -18,8 +16,8 @@ BY = ("total", "provider", "model", "component", "customer", "product", "day")
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
     flag(parser, "--window", "today, yesterday, 24h, 7d, 30d, mtd, prev_month, or a month such as 2026-10", "mtd")
-    flag(parser, "--by", "what the rows are", "total", choices=BY)
-    flag(parser, "--format", "form of the output", "table", choices=("table", "json", "csv"))
+    choice(parser, "--by", "what the rows are", BY)
+    choice(parser, "--format", "form of the output", ("table", "json", "csv"))
     switch(parser, "--focus", "cost of usage by day, provider and model as CSV with the columns of FOCUS 1.2")
     file_flags(parser)
     log_flags(parser)
@@ -30,4 +28,4 @@ def run(chosen: Chosen) -> int:
     from exporter.serve.report import Wanted, report
 
     wanted = Wanted(str(chosen["window"]), str(chosen["by"]), str(chosen["format"]), bool(chosen["focus"]))
-    return report(path(chosen["config.file"]), Path(str(chosen["pricing.file"])), os.environ, wanted)
+    return report(*files(chosen), wanted)

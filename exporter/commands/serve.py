@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
-from exporter.commands.flags import Chosen, file_flags, log_flags, path, web_flags, web_options, webhook_flags
+from exporter.commands.flags import Chosen, file_flags, files, log_flags, web_flags, web_options, webhook_flags
 
 SUMMARY = "poll Stripe and the usage log, and serve /metrics"
 DETAILS = """\
@@ -29,8 +27,7 @@ def run(chosen: Chosen) -> int:
     from exporter.serve.progress import show_progress
     from exporter.serve.run import Service, leave, run_until_signal
 
-    files = (path(chosen["config.file"]), Path(str(chosen["pricing.file"])))
-    service = Service(Configuration(*files, os.environ, SystemClock()), web_options(chosen))
+    service = Service(Configuration(*files(chosen), SystemClock()), web_options(chosen))
     status = run_until_signal(service, started=lambda: show_progress(service))
     leave(status)
     return status
