@@ -95,6 +95,10 @@ SUBSCRIPTION_STATUSES = (
         ("charges/ch_no", 404, "resource_missing", "id", "No such charge: 'ch_no'"),
         ("events/evt_old", 404, "resource_missing", "id", "No such event: 'evt_old'"),
         ("nothing", 404, None, None, "Unrecognized request URL (GET: /v1/nothing)."),
+        ("product_catalog", 404, None, None, "Unrecognized request URL"),
+        ("product_catalog/coupons", 404, None, None, "Unrecognized request URL"),
+        ("trial_offers", 404, None, None, "Unrecognized request URL"),
+        ("product_catalog/trial_offers/to_no", 404, "resource_missing", "id", "No such trial_offer: 'to_no'"),
         ("charges/ch_1/refunds/x", 404, None, None, "Unrecognized request URL"),
         ("subscription_items", 400, "parameter_missing", "subscription", "Missing required param: subscription."),
         (
@@ -171,6 +175,7 @@ def test_records_versions_and_counts_requests_by_endpoint() -> None:
         ("subscription_items?subscription=sub_1", "rak_subscription_read"),
         ("prices", "rak_plan_read"),
         ("coupons", "rak_coupon_read"),
+        ("product_catalog/trial_offers", "rak_subscription_read"),
         ("customers", "rak_customer_read"),
         ("products", "rak_product_read"),
         ("events", "rak_event_read"),

@@ -1,4 +1,4 @@
-"""Subscriptions made whole: items, tiers, currencies, coupons and customers' discounts, each asked for once."""
+"""Subscriptions made whole: items, tiers, currencies, coupons, discounts, trial offers, each asked for once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pytest
 from stripe_source import DAY, NOW, Account, account
 
 from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscription
-from exporter.demo.terms import Coupon, Discount, Option, Tier
+from exporter.demo.terms import Coupon, Discount, Option, Tier, Trial, TrialOffer
 from exporter.demo.world import DEMO_KEY
 
 LIST = "/v1/subscriptions"
 ONE = "/v1/subscriptions/{id}"
 COUPON = "/v1/coupons/{id}"
 PRICE = "/v1/prices/{id}"
+TRIAL_OFFER = "/v1/product_catalog/trial_offers/{id}"
 BORN = NOW - 90 * DAY
 
 TIERS = (Tier(10, 1000), Tier(50, 800, 500), Tier(None, 500))
@@ -333,3 +334,104 @@ def test_what_a_former_version_stored_is_read_again(stripe: Account) -> None:
     assert stripe.world.requested(LIST) == listed + 1
     source.poll_subscriptions()
     assert stripe.world.requested(LIST) == listed + 1
+
+
+OFFER_ENDS = NOW + 10 * DAY
+
+
+def offer(stripe: Account, after: str | None) -> None:
+    """A trial offer at 1.00, for what costs ``after`` then."""
+    euros = (Option("eur", 90),)
+    stripe.world.add(
+        Price("price_intro", BORN, "prod_1", "usd", 100, "month", options=euros),
+        TrialOffer("to_1", BORN, "price_intro", after),
+    )
+
+
+def offered(stripe: Account, serial: int, price: str = "price_intro", **fields: Any) -> Subscription:
+    """Two units on the offer, which carry ``price`` now."""
+    trial = Trial("to_1", NOW - 20 * DAY, OFFER_ENDS)
+    return subscribe(stripe, serial, Item(f"si_{serial:04d}", price, 2, NOW, trial=trial), **fields)
+
+
+def notes(stripe: Account) -> set[str | None]:
+    with stripe.store.read() as connection:
+        return set(connection.exec_driver_sql("SELECT note FROM mrr_item").scalars())
+
+
+@pytest.mark.parametrize(
+    ("after", "currency", "mrr"),
+    [
+        ("price_month", "usd", 2 * 2000),
+        ("price_month", "eur", 2 * 1800),
+        ("price_seats", "usd", 2 * 1000),
+        ("price_seats", "eur", 2 * 900),
+    ],
+)
+def test_the_end_of_a_trial_offer_is_known_before(stripe: Account, after: str, currency: str, mrr: int) -> None:
+    offer(stripe, after)
+    for serial in (1, 2, 3):
+        offered(stripe, serial, currency=currency)
+    source = stripe.source()
+    source.poll_subscriptions()
+    assert stripe.mrr() == 3 * 2 * (100 if currency == "usd" else 90)
+    assert stripe.world.requested(TRIAL_OFFER) == 1
+    requests = sum(stripe.world.requests.values())
+    stripe.clock.advance(10 * DAY - 1)
+    assert source.refresh_mrr() == 0
+    stripe.clock.advance(1)
+    assert source.refresh_mrr() == 3
+    assert (stripe.mrr(), notes(stripe)) == (3 * mrr, {None})
+    assert sum(stripe.world.requests.values()) == requests
+
+
+@pytest.mark.parametrize(("price", "mrr"), [("price_month", 4000), ("price_extra", 2000), ("price_intro", 4000)])
+def test_an_item_that_has_left_its_trial_offer(stripe: Account, price: str, mrr: int) -> None:
+    offer(stripe, "price_month")
+    offered(stripe, 1, price)
+    stripe.clock.advance(10 * DAY)
+    stripe.source().poll_subscriptions()
+    assert (stripe.mrr(), notes(stripe)) == (mrr, {None})
+
+
+def test_a_trial_offer_that_nobody_tells_of(stripe: Account) -> None:
+    offer(stripe, None)
+    offered(stripe, 1)
+    subscribe(stripe, 2, Item("si_2", "price_intro", 1, NOW, trial=Trial("to_gone", NOW - DAY, OFFER_ENDS)))
+    stripe.clock.advance(10 * DAY)
+    stripe.source().poll_subscriptions()
+    assert (stripe.mrr(), notes(stripe)) == (300, {"trial_offer_ended"})
+    assert stripe.status("subscriptions").up
+
+
+def test_a_trial_offer_that_the_key_may_not_read(stripe: Account) -> None:
+    offer(stripe, "price_month")
+    offered(stripe, 1)
+    stripe.world.faults.add("forbidden", endpoint="/v1/product_catalog", permission="rak_subscription_read")
+    stripe.clock.advance(10 * DAY)
+    source = stripe.source()
+    source.poll_subscriptions()
+    status = stripe.status("subscriptions")
+    assert (status.up, status.reason) == (True, "permission")
+    assert (stripe.mrr(), notes(stripe)) == (200, {"trial_offer_ended"})
+    stripe.world.faults.clear()
+    stripe.clock.advance(DAY)
+    source.poll_subscriptions()
+    assert (stripe.mrr(), notes(stripe)) == (4000, {None})
+    assert stripe.status("subscriptions").message is None
+
+
+def test_a_changed_price_changes_those_that_will_go_over_to_it(stripe: Account) -> None:
+    offer(stripe, "price_month")
+    offered(stripe, 1, currency="eur")
+    source = stripe.source()
+    source.poll_subscriptions()
+    changed = Price("price_month", BORN, "prod_1", "usd", 2000, "month", options=(Option("eur", 1900),))
+    stripe.world.change(changed)
+    stripe.clock.advance(900)
+    announce(stripe, "price.updated", changed)
+    source.poll_subscriptions()
+    assert (stripe.world.requested(ONE), stripe.world.requested(TRIAL_OFFER)) == (0, 1)
+    stripe.clock.advance(10 * DAY)
+    source.refresh_mrr()
+    assert stripe.mrr() == 2 * 1900

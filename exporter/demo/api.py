@@ -28,7 +28,7 @@ from exporter.demo.refusals import (
 )
 from exporter.demo.render import RESOURCE_OF_PREFIX, Renderer
 from exporter.demo.reports import REPORT
-from exporter.demo.resources import ITEM, RESOURCES, SOURCE_PERMISSIONS, Keep, Resource
+from exporter.demo.resources import FOLDERS, ITEM, RESOURCES, SOURCE_PERMISSIONS, Keep, Resource
 from exporter.demo.world import Key, World
 
 EVENT_RETENTION = 30 * 86_400
@@ -59,7 +59,7 @@ class Answer:
 def endpoint_of(path: str) -> str:
     """The path with ids taken out: ``/v1/charges/{id}``."""
     parts = path.split("/")
-    place = 4 if parts[1:3] == ["v1", "reporting"] else 3
+    place = 4 if len(parts) > 2 and parts[2] in ("reporting", *FOLDERS) else 3
     if len(parts) > place and parts[1] == "v1":
         parts[place] = "{id}"
     return "/".join(parts)
@@ -105,10 +105,14 @@ class _Reading:
         parts = request.path.strip("/").split("/")
         if parts[0] != "v1" or len(parts) < 2:
             raise no_such_url(request.method, request.path)
-        name, rest = parts[1], parts[2:]
+        folder, name, rest = "", parts[1], parts[2:]
         if name in ("reporting", "files"):
             return self._reporting(name, rest, request)
-        if name not in RESOURCES and name not in ("account", "balance", "subscription_items"):
+        if name in FOLDERS and rest:
+            folder, name, rest = f"{name}/", rest[0], rest[1:]
+        resource = RESOURCES.get(name)
+        single = not folder and name in ("account", "balance", "subscription_items")
+        if not single and (resource is None or resource.folder != folder):
             raise no_such_url(request.method, request.path)
         if request.method != "GET":
             raise forbidden(f"rak_{name.rstrip('s')}_write", self.world.account)
@@ -123,7 +127,6 @@ class _Reading:
         if name == "subscription_items" and not rest:
             self._need("rak_subscription_read")
             return self._items(query)
-        resource = RESOURCES.get(name)
         if resource is not None and not rest:
             self._need(resource.permission)
             return self._list(resource, query)
@@ -209,7 +212,7 @@ class _Reading:
         page, more = collection.page(limit, low, max(low, high), before is not None, _all_of(keeps))
         self._may_expand(page, expand)
         render = self.renderer.render
-        return _page([render(resource.name, fact, expand) for fact in page], more, f"/v1/{resource.name}")
+        return _page([render(resource.name, fact, expand) for fact in page], more, resource.path)
 
     def _may_expand(self, page: list[Any], expand: Mapping[str, Any]) -> None:
         """An expanded object needs its own permission (https://docs.stripe.com/keys/restricted-api-keys).

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from exporter.demo.invoicing import CreditNote, Invoice, InvoicePayment
-from exporter.demo.terms import Coupon, Discount, Option, Tier
+from exporter.demo.terms import Coupon, Discount, Option, Tier, Trial
 
 Category = Literal[
     "charge",
@@ -165,6 +165,8 @@ class Item:
     quantity: int
     at: int
     discounts: tuple[Discount, ...] = ()
+    trial: Trial | None = None
+    """At Stripe the price is then the offer's until its end, and the next one from then on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,16 @@ class BillingRenderer(TermsRenderer):
     def subscription_item(self, subscription: Subscription, item: Item, expand: Tree) -> str:
         """One item; the current period is on it since API version 2025-03-31.basil."""
         price: Price = self.world.collections["prices"].get(item.price)  # type: ignore[assignment]
+        trial = "null"
+        if item.trial is not None:
+            trial = billing.CURRENT_TRIAL.fill(
+                {"end": str(item.trial.end), "start": str(item.trial.at), "offer": text(item.trial.offer)}
+            )
         return billing.SUBSCRIPTION_ITEM.fill(
             {
                 "id": text(item.id),
                 "created": str(item.at),
+                "current_trial": trial,
                 "discounts": self.discounts(item.discounts, expand),
                 "period_end": str(subscription.period_end),
                 "period_start": str(subscription.period_start),

@@ -1,4 +1,4 @@
-"""Facts → Stripe objects, the part about terms: products, prices, coupons, discounts, customers.
+"""Facts → Stripe objects, the part about terms: products, prices, coupons, discounts, trial offers, customers.
 
 Tiers, other currencies and what a coupon applies to are only shown where a request expands them:
 https://docs.stripe.com/expand
@@ -12,7 +12,7 @@ from typing import Any
 from exporter.demo import shapes_billing as billing
 from exporter.demo.facts import Customer, Price, Product
 from exporter.demo.shape import boolean, number, text, with_field
-from exporter.demo.terms import Coupon, Discount, Option, Tier
+from exporter.demo.terms import Coupon, Discount, Option, Tier, TrialOffer
 from exporter.demo.world import World
 
 Tree = Mapping[str, Any]
@@ -117,6 +117,17 @@ class TermsRenderer:
             options = ",".join(f'"{code}": {{"amount_off": {amount}}}' for code, amount in amounts.items())
             made = with_field(made, "currency_options", f"{{{options}}}")
         return made
+
+    def _trial_offers(self, fact: TrialOffer, expand: Tree) -> str:
+        return billing.TRIAL_OFFER.fill(
+            {
+                "id": text(fact.id),
+                "iterations": str(fact.iterations),
+                "livemode": self.livemode,
+                "price": text(fact.price),
+                "transition": "null" if fact.next_price is None else f'{{"price": {text(fact.next_price)}}}',
+            }
+        )
 
     def _discounts(self, fact: Discount, expand: Tree) -> str:
         coupon = text(fact.coupon)

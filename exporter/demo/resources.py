@@ -110,6 +110,12 @@ class Resource:
     """Has the ``created`` filter."""
     default: Keep | None = None
     """What the list shows when it is not asked for more."""
+    folder: str = ""
+    """Of its path below ``/v1/``, with the slash that ends it."""
+
+    @property
+    def path(self) -> str:
+        return f"/v1/{self.folder}{self.name}"
 
 
 _COUPON: dict[str, Any] = {"applies_to": {}, "currency_options": {}}
@@ -189,6 +195,8 @@ RESOURCES: dict[str, Resource] = {
             _PRICE,
         ),
         Resource("coupons", "coupon", "rak_coupon_read", {}, _COUPON),
+        # To make one takes `subscription_write`: https://docs.stripe.com/payments/checkout/trial-offers
+        Resource("trial_offers", "trial_offer", "rak_subscription_read", folder="product_catalog/"),
         Resource(
             "subscriptions",
             "subscription",
@@ -242,6 +250,7 @@ RESOURCES: dict[str, Resource] = {
         Resource("events", "event", "rak_event_read"),
     )
 }
+FOLDERS = frozenset(resource.folder[:-1] for resource in RESOURCES.values() if resource.folder)
 
 SOURCE_PERMISSIONS = {
     "ch": "rak_charge_read",

@@ -160,6 +160,21 @@ DISCOUNT = Shape(
     }
 )
 
+TRIAL_OFFER = Shape(
+    {
+        "id": "<id>",
+        "object": "product_catalog.trial_offer",
+        "active": True,
+        "duration": {"relative": {"iterations": "<iterations>"}, "type": "relative"},
+        "end_behavior": {"transition": "<transition>", "type": "transition"},
+        "livemode": "<livemode>",
+        "nickname": None,
+        "price": "<price>",
+    }
+)
+
+CURRENT_TRIAL = Shape({"end_date": "<end>", "start_date": "<start>", "trial_offer": "<offer>"})
+
 SUBSCRIPTION_ITEM = Shape(
     {
         "id": "<id>",
@@ -168,6 +183,7 @@ SUBSCRIPTION_ITEM = Shape(
         "created": "<created>",
         "current_period_end": "<period_end>",
         "current_period_start": "<period_start>",
+        "current_trial": "<current_trial>",
         "discounts": "<discounts>",
         "metadata": {},
         "plan": "<plan>",

@@ -1,4 +1,4 @@
-"""On what terms the simulated business sells, as plain facts: tiers, other currencies, coupons and discounts.
+"""On what terms the simulated business sells, as plain facts: tiers, currencies, coupons, discounts, trial offers.
 
 https://docs.stripe.com/products-prices/pricing-models, https://docs.stripe.com/billing/subscriptions/coupons
 """
@@ -56,3 +56,26 @@ class Discount:
     subscription: str | None = None
     item: str | None = None
     end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOffer:
+    """``price`` for so many of its intervals, then ``next_price`` (https://docs.stripe.com/billing/subscriptions/trials).
+
+    Prices by id.
+    """
+
+    id: str
+    at: int
+    price: str
+    next_price: str | None
+    iterations: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial offer, by id, on an item from ``at`` until before ``end``."""
+
+    offer: str
+    at: int
+    end: int

@@ -21,7 +21,7 @@ from exporter.demo.facts import Charge, Customer, History, Transaction
 from exporter.demo.faults import Faults
 from exporter.demo.invoicing import CreditNote, Invoice, InvoicePayment, payment_of
 from exporter.demo.reports import ReportDesk
-from exporter.demo.terms import Coupon, Discount
+from exporter.demo.terms import Coupon, Discount, TrialOffer
 
 DEMO_KEY = "rk_test_demo000000000000000000"
 """Opens the simulated account. It opens nothing else."""
@@ -38,6 +38,7 @@ Addable = (
     | facts.Product
     | facts.Price
     | Coupon
+    | TrialOffer
     | facts.Subscription
     | Invoice
     | InvoicePayment
@@ -56,6 +57,7 @@ RESOURCE_OF: dict[type, str] = {
     facts.Product: "products",
     facts.Price: "prices",
     Coupon: "coupons",
+    TrialOffer: "trial_offers",
     Discount: "discounts",  # part of other objects; no list of its own
     facts.Subscription: "subscriptions",
     Invoice: "invoices",
@@ -120,6 +122,7 @@ class World:
             "products": Collection(history.products),
             "prices": Collection(history.prices),
             "coupons": Collection(history.coupons),
+            "trial_offers": Collection(),
             "subscriptions": Collection(history.subscriptions),
             "invoices": Collection(history.invoices),
             "invoice_payments": Collection(payments),

@@ -42,7 +42,7 @@ log = logging.getLogger("exporter.revenue")
 
 LIST_PAGES = 5
 FEW_CHANGES = 20
-FORMAT = 2
+FORMAT = 3
 """Raised when more of a subscription is stored: what a former version stored is then read again."""
 LATEST_REVIEW = 30 * 86_400
 """Seconds for which a review may be put off for want of reads."""

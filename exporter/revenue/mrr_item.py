@@ -101,8 +101,9 @@ def _price(item: Object, at: int) -> tuple[Object, int | None, bool]:
     """The price now, when a trial offer ends, and whether what comes after it was not read.
 
     While it lasts, an item on a trial offer carries the offer's price; then it goes over to another one
-    (https://docs.stripe.com/api/product-catalog/trial-offer/object). Where that one was not read, the item's own price
-    stays until Stripe shows the item with its next one, and the figure says so.
+    (https://docs.stripe.com/api/product-catalog/trial-offer/object). An item that carries another price than the
+    offer's has gone over already. Where the next price was not read, the item's own stays until Stripe shows the item
+    with another one, and the figure says so.
     """
     price: Object = item["price"]
     trial: Object = item.get("current_trial") or {}
@@ -110,6 +111,9 @@ def _price(item: Object, at: int) -> tuple[Object, int | None, bool]:
     if end is None or at < end:
         return price, end, False
     offer = trial.get("trial_offer")
-    behavior: Object = (offer.get("end_behavior") or {}) if isinstance(offer, Mapping) else {}
-    after = (behavior.get("transition") or {}).get("price")
+    if not isinstance(offer, Mapping):
+        return price, end, True
+    if offer.get("price") not in (None, price.get("id")):
+        return price, end, False
+    after = ((offer.get("end_behavior") or {}).get("transition") or {}).get("price")
     return (after, end, False) if isinstance(after, Mapping) else (price, end, True)

@@ -119,12 +119,38 @@ class TaxRate(msgspec.Struct, omit_defaults=True, gc=False):
     effective_percentage: Decimal | None = None
 
 
+class Transition(msgspec.Struct, omit_defaults=True, gc=False):
+    price: str | Price | None = None
+
+
+class EndBehavior(msgspec.Struct, omit_defaults=True, gc=False):
+    transition: Transition | None = None
+
+
+class TrialOffer(msgspec.Struct, omit_defaults=True, gc=False):
+    """https://docs.stripe.com/api/product-catalog/trial-offer/object: ``price`` for a while, then another one.
+
+    Neither can be changed (https://docs.stripe.com/api/product-catalog/trial-offer/update).
+    """
+
+    id: str
+    price: str | None = None
+    end_behavior: EndBehavior | None = None
+
+
 class Trial(msgspec.Struct, omit_defaults=True, gc=False):
-    """A trial offer on an item: https://docs.stripe.com/billing/subscriptions/trials"""
+    """A trial offer on an item: https://docs.stripe.com/billing/subscriptions/trials.
+
+    Stripe sends the offer's id; what is stored is the offer, as far as it was read.
+    """
 
     start_date: int | None = None
     end_date: int | None = None
-    trial_offer: str | Reference | None = None
+    trial_offer: str | TrialOffer | None = None
+
+    @property
+    def offer_id(self) -> str | None:
+        return self.trial_offer.id if isinstance(self.trial_offer, TrialOffer) else self.trial_offer
 
 
 class Item(msgspec.Struct, omit_defaults=True, gc=False):
@@ -201,6 +227,7 @@ SUBSCRIPTIONS = msgspec.json.Decoder(Page[Subscription])
 ITEMS = msgspec.json.Decoder(Page[Item])
 PRICE = msgspec.json.Decoder(Price)
 COUPON = msgspec.json.Decoder(Coupon)
+TRIAL_OFFER = msgspec.json.Decoder(TrialOffer)
 CUSTOMER = msgspec.json.Decoder(Customer)
 STORED = msgspec.json.Decoder(Stored)
 
@@ -209,8 +236,6 @@ def stored(subscription: Subscription, items: list[Item]) -> Stored:
     """What is kept of ``subscription``, with all of its items."""
     for item in items:
         item.price.product = id_of(item.price.product)
-        if item.current_trial is not None:
-            item.current_trial.trial_offer = id_of(item.current_trial.trial_offer)
     customer = subscription.customer if subscription.status not in OVER else None
     return Stored(
         status=subscription.status,
@@ -233,7 +258,7 @@ def stored(subscription: Subscription, items: list[Item]) -> Stored:
     )
 
 
-def as_text(kept: Stored | Price | Coupon) -> str:
+def as_text(kept: Stored | Price | Coupon | TrialOffer) -> str:
     """JSON for the state."""
     return msgspec.json.encode(kept).decode()
 

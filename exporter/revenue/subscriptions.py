@@ -1,4 +1,4 @@
-"""Subscriptions as Stripe lists them, each made whole: all items, tiers, currencies, coupons, customers' discounts.
+"""Subscriptions as Stripe lists them, each made whole: items, tiers, currencies, coupons, discounts, trial offers.
 
 What MRR reads of a subscription is stored with it, so that changed rules ask Stripe nothing. Expansions bring what they
 can in the same request (https://docs.stripe.com/expand); the rest is in ``revenue.terms``.
@@ -161,6 +161,7 @@ class SubscriptionListing:
             for discount in _discounts(item.discounts):
                 self._complete_discount(discount, lambda: self._copy_on_items(id_))
             item.price = self.price(item.price, stored.currency)
+            self._complete_trial(item.current_trial, stored.currency)
         if stored.customer_discount is not None:
             self._complete_discount(stored.customer_discount, lambda: self._copy_on_customer(customer))
 
@@ -175,6 +176,17 @@ class SubscriptionListing:
 
         discount.source = shapes.DiscountSource(self.terms.coupon(id_, copy))
         discount.coupon = None
+
+    def _complete_trial(self, trial: shapes.Trial | None, currency: str | None) -> None:
+        """The offer with the price that it goes over to: its end, which no event need tell, then asks for nothing."""
+        if trial is None or trial.offer_id is None:
+            return
+        trial.trial_offer = offer = self.terms.trial_offer(trial.offer_id) or trial.offer_id
+        if isinstance(offer, shapes.TrialOffer) and offer.end_behavior and offer.end_behavior.transition:
+            after = offer.end_behavior.transition
+            # Not known before it is read whether it is tiered: tiers that are not there may be asked for, too.
+            found = self.terms.price(after.price, None, True) if isinstance(after.price, str) else None
+            after.price = self.price(found, currency) if found else after.price
 
     def price(self, price: shapes.Price, currency: str | None) -> shapes.Price:
         """The price with whatever a subscription in ``currency`` needs to be valued."""
@@ -193,6 +205,7 @@ class SubscriptionListing:
                 need = _need(item.price, stored.currency)
                 found = self.terms.price(item.price.id, need or None, item.price.billing_scheme == "tiered")
                 item.price = found or item.price
+            self._complete_trial(item.current_trial, stored.currency)
         given = [*stored.discounts, *(discount for item in stored.items for discount in item.discounts)]
         own = [] if stored.customer_discount is None else [stored.customer_discount]
         for discount in _discounts([*given, *own]):
@@ -263,6 +276,8 @@ def _needs(stored: shapes.Stored) -> Iterator[str]:
         need = _need(item.price, stored.currency)
         if need is not None:
             yield price_key(item.price.id, need or None)
+        if item.current_trial is not None:
+            yield item.current_trial.offer_id or ""
         yield from (discount.coupon_id or "" for discount in _discounts(item.discounts))
     yield from (discount.coupon_id or "" for discount in _discounts(stored.discounts))
     if stored.customer_discount is not None:

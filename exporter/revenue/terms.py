@@ -1,8 +1,9 @@
-"""Prices and coupons that a list of subscriptions does not hold whole, each asked for once and kept in the state.
+"""Prices, coupons and trial offers that a list of subscriptions does not hold whole, each asked for once and kept.
 
 A list's expansions go four levels down (https://docs.stripe.com/api/expanding_objects), so ``price.tiers``,
 ``price.currency_options`` and what a coupon applies to have to be asked for by id. A deleted coupon goes on in the
-discounts that it was given as (https://docs.stripe.com/api/coupons/delete), and keeps what they say.
+discounts that it was given as (https://docs.stripe.com/api/coupons/delete), and keeps what they say. An item names its
+trial offer by id alone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ log = logging.getLogger("exporter.revenue")
 
 COUPONS = "/v1/coupons/{id}"
 PRICES = "/v1/prices/{id}"
+TRIAL_OFFERS = "/v1/product_catalog/trial_offers/{id}"
 
 
 class Refused(NamedTuple):
@@ -39,7 +41,7 @@ class Refused(NamedTuple):
 
 
 class Terms:
-    """Prices and coupons for one reading of subscriptions. Safe to use from several threads.
+    """Prices, coupons and trial offers for one reading of subscriptions. Safe to use from several threads.
 
     What was stored before ``fresh_since`` (epoch seconds), and what is in ``changed``, is asked for anew.
     """
@@ -124,13 +126,28 @@ class Terms:
         text = self._get(price_key(id_, currency), ask)
         return None if text is None else shapes.PRICE.decode(text)
 
+    def trial_offer(self, id_: str) -> shapes.TrialOffer | None:
+        """The trial offer, with the id of the price that it goes over to; None when Stripe does not tell."""
+
+        def ask() -> shapes.TrialOffer | None:
+            try:
+                return self._reader.fetch(TRIAL_OFFERS, shapes.TRIAL_OFFER, {}, id_)
+            except NotFound:
+                log.warning("trial offer is gone account=%s id=%s", self._reader.account.name, id_)
+            except SourceError as error:
+                self._refuse(error, "trial_offers", Refused(str(error), TRIAL_OFFERS, {}, id_))
+            return None
+
+        text = self._get(id_, ask)
+        return None if text is None else shapes.TRIAL_OFFER.decode(text)
+
     def _refuse(self, error: SourceError, what: str, refused: Refused) -> None:
         if error.reason != "permission":
             raise error
         with self._lock:
             self.refused[what] = refused
 
-    def _get(self, key: str, ask: Callable[[], shapes.Price | shapes.Coupon | None]) -> str | None:
+    def _get(self, key: str, ask: Callable[[], shapes.Price | shapes.Coupon | shapes.TrialOffer | None]) -> str | None:
         """JSON of one; what the state knew before, where Stripe does not tell any more."""
         self.prepare([key])
         with self._lock:
