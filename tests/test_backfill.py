@@ -1,10 +1,11 @@
-"""``margin-exporter backfill`` into a real Prometheus: the past is what the scenario says, and the present stays."""
+"""``margin-exporter backfill`` into a real Prometheus and VictoriaMetrics: the past is what the scenario says."""
 
 from __future__ import annotations
 
 import math
 import random
 import re
+import shlex
 import subprocess
 import urllib.error
 import urllib.parse
@@ -150,18 +151,38 @@ def prometheus(folder: Path) -> Iterator[Stack]:
         "--storage.tsdb.retention.time=3y",
         f"--web.listen-address={address}",
     ]
-    with (folder / "log").open("ab") as log:
+    with server(command, Stack(address, "", folder / "log"), "/api/v1/status/runtimeinfo") as found:
+        yield found
+
+
+@contextmanager
+def victoria_metrics(folder: Path, retention: str) -> Iterator[Stack]:
+    """VictoriaMetrics on an empty folder. Its queries are Prometheus'."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        tool("victoria-metrics"),
+        f"-storageDataPath={folder / 'data'}",
+        f"-retentionPeriod={retention}",
+        f"-httpListenAddr={address}",
+    ]
+    with server(command, Stack(address, "", folder / "log"), "/api/v1/labels") as found:
+        yield found
+
+
+@contextmanager
+def server(command: list[str], found: Stack, path: str) -> Iterator[Stack]:
+    """The process behind ``found``, from when it answers at ``path``."""
+    with found.log.open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def ready() -> bool:
+        try:
+            return bool(found.get(path))
+        except (AssertionError, urllib.error.URLError, ConnectionError, ValueError):  # starting, it answers 503
+            return False
+
     try:
-        found = Stack(address, "", folder / "log")
-
-        def ready() -> bool:
-            try:
-                return bool(found.get("/api/v1/status/runtimeinfo"))
-            except (AssertionError, urllib.error.URLError, ConnectionError, ValueError):  # starting, it answers 503
-                return False
-
-        eventually(ready, "Prometheus ready")
+        eventually(ready, f"{command[0]} ready")
         yield found
     finally:
         process.terminate()
@@ -193,6 +214,34 @@ def test_into_prometheus(told: Told, tmp_path: Path) -> None:
         assert points >= 500
         early = stack.get(f"/api/v1/query?query=margin_revenue_amount&time={NOW - 120 * DAY}")["data"]["result"]
         assert early == []
+
+
+@pytest.mark.prometheus
+def test_into_victoriametrics(told: Told, tmp_path: Path) -> None:
+    """The documented lines, word for word but for the address."""
+    page = (ROOT / "docs" / "history.md").read_text().partition("### VictoriaMetrics")[2]
+    (block,) = re.findall(r"```sh\n(.*?)```", page.partition("### ")[0], re.DOTALL)
+    (retention,) = re.findall(r"set `(\w+)`", page)
+    command, send = map(shlex.split, block.splitlines())
+    assert command[:2] == ["margin-exporter", "backfill"]
+    file = tmp_path / "history.txt"
+    output = f"--output={file}"
+    wanted = [output if flag.startswith("--output=") else flag for flag in command[2:]]
+    since = NOW // DAY * DAY - 21 * DAY
+    assert output in wanted
+    assert told.backfill(*wanted, f"--from={iso(since)}", f"--to={iso(END)}")[0] == 0
+    samples = sum(line[0] != "#" for line in file.open())
+    with victoria_metrics(tmp_path, retention) as stack:
+        own = {"http://victoria:8428": f"http://{stack.prometheus}", file.name: str(file)}
+        run(tool(send[0]), *(re.sub("|".join(own), lambda found: own[found[0]], word) for word in send[1:]))
+        with urllib.request.urlopen(f"http://{stack.prometheus}/internal/force_flush", timeout=10):
+            pass
+        count = "sum(count_over_time({job='margin-exporter'}[30d]))"
+        assert [one["value"][1] for one in stack.query(count)] == [str(samples)]
+        points = 0
+        for at in random.Random(11).sample(range(since, END + 1, HOUR), 15):
+            points += check(stack, told.facts, at)
+        assert points >= 250
 
 
 def check(stack: Stack, facts: Facts, at: int) -> int:
