@@ -71,5 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     except BrokenPipeError:  # `| head` has seen enough; what is still buffered must not fail at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 141  # 128 + SIGPIPE, as for others
+    except OSError as error:  # such as a full disk behind the output
+        print(f"{error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        _close_output()
+        return 1
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

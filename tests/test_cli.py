@@ -129,3 +129,12 @@ def test_mistakes_are_told_all_at_once_without_a_traceback(tmp_path: Path) -> No
 def test_wrong_usage_is_status_2() -> None:
     assert run("serve", "--no-such-flag").returncode == 2
     assert run().returncode == 2
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "exporter", "demo", "--fault=list"]
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT, check=False
+        )
+    assert (found.returncode, found.stderr) == (1, "output: No space left on device\n")

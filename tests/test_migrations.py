@@ -72,3 +72,9 @@ def test_a_newer_state_is_refused(url: str) -> None:
         connection.execute(text("UPDATE meta SET value = '99' WHERE key = 'schema_version'"))
     with pytest.raises(StateError, match="version 99"), engine.begin() as connection:
         migrate(connection)
+
+
+def test_a_place_that_can_hold_no_state(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"file/margin\.db: .*; it must be a file in a directory that the exporter's"):
+        Store(f"sqlite:///{tmp_path}/file/margin.db")

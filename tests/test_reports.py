@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -32,11 +36,12 @@ from exporter.margin.usage import Pricing
 from exporter.margin.windows import window, windows
 from exporter.serve.books import open_books
 from exporter.serve.close import Wanted as CloseWanted
-from exporter.serve.close import close
+from exporter.serve.close import close, read_closes, write_closes
 from exporter.serve.forecast import forecast
 from exporter.serve.report import BY, Wanted, report
 from exporter.serve.snapshots import View, samples_of
 from exporter.store.reading import reading
+from exporter.store.schema import SCHEMA_VERSION
 
 NOW = int(datetime(2026, 11, 22, 15, 16, 24, tzinfo=UTC).timestamp())
 CLOCK = FixedClock(NOW)
@@ -86,6 +91,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             "STATE_DATABASE_URL": state_url,
         }
         yield Shop(folder, environment, view, samples)
+
+
+@contextmanager
+def changed(file: Path, text_: str) -> Iterator[None]:
+    """A file with another text, for a while."""
+    before = file.read_text()
+    assert text_ != before
+    file.write_text(text_)
+    try:
+        yield
+    finally:
+        file.write_text(before)
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -173,6 +190,84 @@ def test_usage_of_a_log_that_is_not_configured_any_more_is_unpriced(shop: Shop) 
     assert not any(forgotten.complete.values())
 
 
+def test_the_running_month_by_its_name_is_the_month_so_far(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    for by in ("total", "day"):
+        found = []
+        for name in ("mtd", "2026-11"):
+            assert shop.report(window=name, by=by, format="json") == 0
+            found.append({key: value for key, value in shown(capsys).items() if key != "window"})
+        assert found[0] == found[1]
+
+
+def without_rate(text_: str, currency: str) -> str:
+    """margin.yaml without any rate of the currency."""
+    found = re.sub(rf"(?m)^  {currency}:\n(    - .*\n)+", "", text_)
+    assert found != text_
+    return found
+
+
+@pytest.mark.parametrize("by", ["total", "component", "day"])
+def test_cost_is_never_a_part_of_it(shop: Shop, capsys: pytest.CaptureFixture[str], by: str) -> None:
+    """Without a rate fees are not known: then the cost of all components is not, either."""
+    with changed(shop.files[0], without_rate(shop.files[0].read_text(), "eur")):
+        assert shop.report(window="30d", by=by, format="json") == 0
+        found = shown(capsys)
+        assert "no exchange rate: eur on some day of the window" in found["doubts"]  # type: ignore[operator]
+        if by == "total":
+            rows = {(row["figure"], row["of"]): row["amount"] for row in found["rows"]}  # type: ignore[attr-defined]
+            assert ("cost", "fees") not in rows
+            assert (rows["cost", "all"], Decimal(rows["cost", "usage"]) > 0) == (None, True)
+        else:
+            assert found["total"]["cost"] is None  # type: ignore[index]
+        # What usage cost is known all the same.
+        assert shop.report(window="30d", focus=True) == 0
+        assert len(capsys.readouterr().out.splitlines()) > 100
+
+
+def test_what_has_no_rate_is_empty_and_so_are_the_sums_it_is_in(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    prices = shop.files[1].read_text().replace('price: "0.0404", currency: usd', 'price: "0.0404", currency: chf')
+    with changed(shop.files[1], prices):
+        for by, heads in (("provider", {"cost", "list_cost", "estimated"}), ("model", {"cost", "list_cost"})):
+            assert shop.report(window="prev_month", by=by, format="json") == 0
+            found = shown(capsys)
+            rows = found["rows"]
+            assert isinstance(rows, list)
+            unknown = [row for row in rows if row["cost"] is None]
+            assert len(unknown) == 1
+            assert {row[head] for row in (unknown[0], found["total"]) for head in heads} == {None}  # type: ignore[index]
+            assert len(rows) > len(unknown)
+        with pytest.raises(StateError, match=r"has no exchange rate; add chf under fx in margin\.yaml"):
+            shop.report(window="prev_month", focus=True)
+        assert shop.close(offline=True) == 0
+        page = capsys.readouterr().out
+        assert "cost, fees" in page
+        assert "cost, all" not in page
+        assert "open: no exchange rate: chf on some day of the window" in page
+    (shop.folder / "closes" / "2026-10.json").unlink()
+
+
+@pytest.mark.parametrize("wanted", [{"format": "csv"}, {"focus": True}])
+def test_what_is_in_doubt_is_told_beside_csv(
+    shop: Shop, capsys: pytest.CaptureFixture[str], wanted: dict[str, object]
+) -> None:
+    assert shop.report(window="30d", **wanted) == 0
+    out, said = capsys.readouterr()
+    assert "unpriced: " in said
+    assert ("gross profit on the basis cash is at most what is shown" in said) == ("focus" not in wanted)
+    assert "unpriced: " not in out
+
+
+def test_a_window_that_begins_before_the_log_does(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.report(window="2026-09", format="json") == 0
+    first = json.loads(capsys.readouterr().out)["doubts"][0]
+    assert re.fullmatch(
+        r"usage/studio knows nothing of the time before 2026-09-\d\dT00:00:00Z: its part of the window is missing",
+        first,
+    )
+    assert shop.report(window="2026-10", format="json") == 0
+    assert "knows nothing" not in capsys.readouterr().out
+
+
 def test_csv_of_models(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     assert shop.report(window="mtd", by="model", format="csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -195,7 +290,13 @@ def test_focus(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "message"), [("2026-12", "has not begun yet"), ("lately", "is none of today, yesterday")]
+    ("window", "message"),
+    [
+        ("2026-12", "has not begun yet"),
+        ("0000-10", "is none of today"),
+        ("9999-12", "is none of today"),
+        ("lately", "is none of today, yesterday"),
+    ],
 )
 def test_windows_that_are_none(shop: Shop, window: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -247,6 +348,18 @@ def test_a_close_is_made_once_and_shows_what_came_after(shop: Shop, capsys: pyte
         file.unlink()
 
 
+def test_a_close_in_another_currency_is_not_compared(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.close(offline=True) == 0
+    margin = shop.files[0].read_text()
+    with changed(shop.files[0], margin.replace("business_time_zone: UTC", "business_time_zone: Asia/Kathmandu")):
+        with pytest.raises(
+            ConfigError, match=r"was closed in usd, by the days of UTC, margin\.yaml has usd, by the days"
+        ):
+            shop.close(offline=True)
+        assert shop.close(offline=True, again=True) == 0
+    (shop.folder / "closes" / "2026-10.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("month", "message"),
     [("2026-11", "is not over yet in UTC"), ("October", "is not a month"), ("2026-13", "is not a month")],
@@ -284,6 +397,29 @@ def test_a_file_that_holds_something_else(shop: Shop, kept: str) -> None:
         assert file.read_text() == kept
     finally:
         file.unlink()
+
+
+def test_a_close_that_cannot_be_kept_leaves_what_was(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.close(offline=True) == 0
+    file = shop.folder / "closes" / "2026-10.json"
+    kept = file.read_bytes()
+    with forbidden_to_grow(1024), pytest.raises(StateError, match=r"2026-10\.json: cannot be written: File too large"):
+        write_closes(file, read_closes(file) * 2)
+    assert [(one.name, one.read_bytes()) for one in file.parent.iterdir()] == [(file.name, kept)]
+    file.unlink()
+
+
+@contextmanager
+def forbidden_to_grow(size: int) -> Iterator[None]:
+    """No file may become larger: as good as a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, former)
 
 
 # --- forecast -------------------------------------------------------------------------------------------------------
@@ -326,6 +462,20 @@ def test_a_reading_is_of_one_moment(shop: Shop) -> None:
         assert connection.execute(count).scalar_one() == before + 1
 
 
+def test_a_state_of_a_newer_version(shop: Shop) -> None:
+    url = shop.environment["STATE_DATABASE_URL"]
+    version = "update meta set value = '{}' where key = 'schema_version'"
+    with create_engine(url).begin() as writer:
+        writer.execute(text(version.format(999)))
+    try:
+        with pytest.raises(StateError, match=r"is of a newer margin-exporter \(schema version 999\)"):
+            shop.report()
+    finally:
+        with create_engine(url).begin() as writer:
+            writer.execute(text(version.format(SCHEMA_VERSION)))
+    assert shop.report() == 0
+
+
 def test_who_has_seen_enough_is_no_error(shop: Shop) -> None:
     margin, pricing = shop.files
     command = (
@@ -336,5 +486,5 @@ def test_who_has_seen_enough_is_no_error(shop: Shop) -> None:
         env={**shop.environment, "PYTHONPATH": str(Path(__file__).parent.parent), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert found.stdout.startswith("BilledCost,")
-    assert found.stderr in ("141\n", "0\n")
+    assert found.stderr in ("141\n", "unpriced: 9 requests of luma, no_match\n0\n")
     assert "Traceback" not in found.stderr

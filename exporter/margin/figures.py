@@ -55,8 +55,10 @@ class Figures:
 
     ``cash`` by (account, settlement currency), in minor units. ``revenue``, ``gross_profit``, ``margin_ratio``,
     ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its invoice's currency), in major units.
-    ``cost`` by (provider, model), and with it what list prices are above it and what of it is estimated;
-    ``components`` by component; ``unpriced`` requests by (provider, reason). ``margin_ratio`` is missing where
+    ``cost`` by (provider, model), and with it what list prices are above it and what of it is estimated; a model of
+    which some usage has no rate is not in ``cost`` but in ``without_rate``. ``components`` by component, and
+    ``total_cost`` all of them together, None while one is not known; ``unpriced`` requests by (provider, reason).
+    ``margin_ratio`` is missing where
     revenue ≤ 0. ``withheld``, by basis, where ``strict`` sets a floor: whether coverage is below it, so that gross
     profit and margin are not shown. ``wasted`` is the part of the cost that made nothing, by (provider, reason).
     """
@@ -66,6 +68,7 @@ class Figures:
     revenue: Mapping[str, Decimal]
     cost: Mapping[tuple[str, str], Decimal] | None
     components: Mapping[str, Decimal]
+    total_cost: Decimal | None
     gross_profit: Mapping[str, Decimal]
     margin_ratio: Mapping[str, Decimal]
     complete: Mapping[str, bool]
@@ -77,6 +80,7 @@ class Figures:
     collected_tax: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     off_list: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     estimated: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    without_rate: frozenset[tuple[str, str]] = frozenset()
     evidence: Mapping[tuple[tuple[str, str], EvidenceKind, bool], Decimal] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
     wasted: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
@@ -158,6 +162,8 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     if money is not None and money.whole:
         components["fees"] = money.fees
         components["payout_fees"] = money.payout_fees
+    fees_known = money.whole if money else not ledger.sources.ledger
+    usage_whole = not (cost.missing_fx or plans.missing_fx) if cost and plans else not ledger.sources.usage
     jobs = job_figures(ledger.jobs, window, settings.zone) if usage_known else None
     return Figures(
         window=window,
@@ -166,12 +172,14 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         cost=cost.by_model if cost else None,
         off_list=cost.off_list if cost else {},
         estimated=cost.estimated if cost else {},
+        without_rate=frozenset(cost.without_rate) if cost else frozenset(),
         evidence=cost.evidence if cost else {},
         quarantined=cost.quarantined if cost else {},
         wasted=_wasted(cost, jobs) if cost else {},
         jobs=jobs,
         withheld=withheld,
         components=components,
+        total_cost=sum(components.values(), Decimal(0)) if fees_known and usage_whole else None,
         gross_profit=profit,
         margin_ratio=ratio,
         complete=complete,

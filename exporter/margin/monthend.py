@@ -27,8 +27,6 @@ from exporter.margin.windows import Window
 T = TypeVar("T")
 
 BASES = ("cash", "recognized")
-NEEDED = frozenset({"usage", "fees"})
-"""Components of cost that must be known, or the cost is not."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,8 @@ class Daily:
 
 def daily(found: Figures) -> Daily:
     """The part of one day's figures that a forecast looks at."""
-    known = found.components.keys() >= NEEDED
     withheld = frozenset(basis for basis, held in found.withheld.items() if held)
-    return Daily(found.revenue, sum(found.components.values(), Decimal(0)) if known else None, withheld)
+    return Daily(found.revenue, found.total_cost, withheld)
 
 
 def read_renewals(connection: Connection, ledger: Ledger, settings: Settings, at: int, memory: Kept) -> Renewals | None:

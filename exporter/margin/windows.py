@@ -77,7 +77,7 @@ def window(name: str, at: int, zone: ZoneInfo) -> Window:
     """
     if span := _SPANS.get(name):
         return Window(name, *span(at, zone))
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", name):
+    if re.fullmatch(r"[12]\d{3}-(0[1-9]|1[0-2])", name):
         first = date.fromisoformat(f"{name}-01")
         return Window(name, day_start(first, zone), day_start(_next_month(first), zone))
     raise ConfigError(f"window {name!r} is none of {', '.join(WINDOWS)}, nor a month such as 2026-10")

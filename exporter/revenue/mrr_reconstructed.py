@@ -2,7 +2,8 @@
 
 A subscription tells what it is worth now, not what it was worth then; the lines of its invoices do, nearly. A line that
 charges a subscription's item in advance is worth, while its period lasts, its amount ÷ the months of the period. A line
-of a change of plan charges, or gives back, a part of a period: it is worth what the whole period would have cost. So
+of a change of plan charges, or gives back, a part of a period: it is worth what the whole period would have cost. It
+comes with the next invoice where nobody asks for one (https://docs.stripe.com/billing/subscriptions/prorations). So
 this MRR rises and falls when invoices do: it is without tax and after all discounts, ends with the last paid period and
 not when a cancellation is asked for, and knows no subscription that was never invoiced.
 """
@@ -42,11 +43,14 @@ class Worth(NamedTuple):
 
 
 def worths(lines: Iterable[BilledLine], rules: MrrRules) -> list[Worth]:
-    """What each line was worth. A line for a period that was over is metered usage and worth nothing."""
+    """What each line was worth. An item that is charged only when its periods are over is metered, and worth nothing;
+    of any other such a line is of a change of plan."""
     found: list[Worth] = []
-    charged = sorted(line for line in lines if line.start < line.end and line.known_at < line.end)
+    charged = sorted(line for line in lines if line.start < line.end)
     for _, of_item in groupby(charged, key=lambda line: line.item):
         own = list(of_item)
+        if all(line.known_at >= line.end for line in own):
+            continue
         whole = _whole(own)
         for line in own:
             began = whole[line.end]

@@ -24,9 +24,9 @@ from exporter.margin.ledger import ledger_source
 from exporter.margin.windows import window
 from exporter.money import major
 from exporter.serve.books import Books, open_books
-from exporter.serve.forms import Value, aligned, as_json, exact, signed
+from exporter.serve.doubts import doubts
+from exporter.serve.forms import Value, aligned, as_json, exact, places_of, signed
 from exporter.serve.reconcile import Compared, compared
-from exporter.serve.report import doubts
 from exporter.serve.wholefile import write_whole
 from exporter.store.ledger import balances
 from exporter.store.usage import reprice_pending
@@ -86,16 +86,25 @@ def close(
     kept = read_closes(file)
     with open_books(config_file, pricing_file, environment, clock) as books:
         now = close_of(books, wanted.month)
+    former = kept[-1] if kept else None
+    if former is not None and not wanted.again and _measure(former) != _measure(now):
+        raise ConfigError(
+            f"{file}: was closed in {_measure(former)}, margin.yaml has {_measure(now)} now: the figures cannot be "
+            "compared; --again adds a close with these"
+        )
     checked = ["not compared with Stripe (--offline)"]
     if not wanted.offline:
         checked = list(_reconciliation(books, wanted.month, clock or SystemClock()))
     now = replace(now, reconciliation=checked)
-    former = kept[-1] if kept else None
     differences = list(changes(former, now)) if former else []
     if former is None or wanted.again:
         write_closes(file, [*kept, now])
     print("\n".join(_FORMS[wanted.format](now, former, differences, file, wanted.again)))  # noqa: T201
     return DIFFERS if differences and not wanted.again else SAME
+
+
+def _measure(one: Close) -> str:
+    return f"{one.currency}, by the days of {one.time_zone}"
 
 
 def close_of(books: Books, month: str) -> Close:
@@ -108,7 +117,8 @@ def close_of(books: Books, month: str) -> Close:
     needed = [name for name in behind if name in books.sources.cash]
     if needed:
         raise StateError(f"{month} is not known to its end ({iso(span.end)}) by {', '.join(needed)}")
-    found = books.figures(books.ledger(span), span)
+    ledger = books.ledger(span)
+    found = books.figures(ledger, span)
     return Close(
         month=month,
         closed_at=iso(books.at),
@@ -120,7 +130,7 @@ def close_of(books: Books, month: str) -> Close:
         pricing=books.pricing.book.text_hash,
         lines=dict(_lines(found)),
         reconciliation=(),
-        doubts=[*doubts(found), *_more_doubts(books, behind)],
+        doubts=[*doubts(books, ledger, found), *_more_doubts(books, behind)],
     )
 
 
@@ -137,8 +147,8 @@ def _lines(found: Figures) -> Iterator[tuple[str, Decimal]]:
         yield f"usage of {provider} {model}", cost
     for component, amount in sorted(found.components.items()):
         yield f"cost, {component}", amount
-    if found.components:
-        yield "cost, all", sum(found.components.values(), Decimal(0))
+    if found.total_cost is not None:
+        yield "cost, all", found.total_cost
     for basis in ("cash", "recognized"):
         if basis in found.gross_profit:
             yield f"gross profit, {basis}", found.gross_profit[basis]
@@ -241,19 +251,21 @@ def _table(now: Close, former: Close | None, differences: Differences, file: Pat
     yield "as of " + ", ".join(f"{name} {time}" for name, time in now.as_of.items())
     yield f"prices {now.pricing[:12]}"
     yield ""
+    places = places_of(now.currency, *(name.rpartition(", ")[2] for name in now.lines))  # "refunds of main, kwd"
     if former is None or again:
-        yield from aligned(("line", "amount"), list(now.lines.items()))
+        yield from aligned(("line", "amount"), list(now.lines.items()), places)
     elif not differences:
         yield f"as it was closed at {former.closed_at}"
         yield ""
-        yield from aligned(("line", "amount"), list(now.lines.items()))
+        yield from aligned(("line", "amount"), list(now.lines.items()), places)
     else:
         yield f"closed at {former.closed_at}; since then:"
         yield ""
         rows: list[tuple[Value, ...]] = [
-            (name, was, is_, signed((is_ or Decimal(0)) - (was or Decimal(0)))) for name, was, is_ in differences
+            (name, was, is_, "" if was is None or is_ is None else signed(is_ - was, places))
+            for name, was, is_ in differences
         ]
-        yield from aligned(("line", "closed", "now", "difference"), rows)
+        yield from aligned(("line", "closed", "now", "difference"), rows, places)
         if former.pricing != now.pricing:
             yield ""
             yield f"prices have changed: {former.pricing[:12]} to {now.pricing[:12]}"

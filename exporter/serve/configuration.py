@@ -63,13 +63,17 @@ class Configuration:
         self.last_reload_successful = True
         self.last_reload_at = clock.now()
 
-    def reload(self) -> str | None:
-        """Read it again. Returns None on success; otherwise the error, and everything stays as it was."""
+    def reload(self, accept: Callable[[Loaded], None] = lambda _: None) -> str | None:
+        """Read it again. Returns None on success; otherwise the error, and everything stays as it was.
+
+        ``accept`` gets it before it is in use, and raises MarginError if it cannot be used.
+        """
         with self._lock:
             try:
                 found = self._read()
                 if found.settings.state_database_url != self.current.settings.state_database_url:
                     raise ConfigError("state_database_url cannot change while running; restart margin-exporter")
+                accept(found)
             except MarginError as error:
                 self.last_reload_successful = False
                 log.error("configuration not reloaded, the former one stays: %s", error)

@@ -39,6 +39,9 @@ SHARED = 1.0
 EXCHANGE = 1.0
 """Seconds between two looks at what webhooks have left for this process, and writings of what this one has heard."""
 
+UNWRITTEN: tuple[type[Exception], ...] = (LeaseLost, *AWAY)
+"""How a write may end through no fault of the program."""
+
 RELEASE_TIME = 1.0
 """Seconds that giving the lease back may take at the end: a write under way, or a state that is gone, may block it."""
 
@@ -53,6 +56,10 @@ class Job:
     poll: Callable[[], None]
     stop: Callable[[], None]
     news: Callable[[], object] = lambda: None
+
+
+Made = tuple[list[Job], list[StripeSource]]
+"""What a configuration is made into: all jobs, and the accounts among them."""
 
 
 class Exporter:
@@ -80,15 +87,15 @@ class Exporter:
         self._scheduler: Scheduler | None = None
         self._stopping = threading.Event()
         self._reloading = threading.Lock()
-        self._accounts: list[StripeSource] = []
         self._waker = Waker(self._plan, WakeRates(store, clock, lambda: configuration.current.settings.accounts))
         self._wakes: SimpleQueue[str | None] = SimpleQueue()  # the listener's thread must not wait for a plan
         self.deliveries = Deliveries(store, clock, self._wakes.put, self._test_mode)
-        self._jobs = self._make_jobs(configuration.current)
+        self._jobs, self._accounts = self._make_jobs(configuration.current)
 
-    def _make_jobs(self, loaded: Loaded) -> list[Job]:
+    def _make_jobs(self, loaded: Loaded) -> Made:
+        """Raises ConfigError where a driver is not installed."""
         jobs: list[Job] = []
-        self._accounts = []
+        accounts: list[StripeSource] = []
         for account in loaded.settings.accounts:
             reader = self._reader(account, self._clock)
             stripe = StripeSource(
@@ -97,10 +104,10 @@ class Exporter:
                 loaded.settings.mrr,
                 self._clock,
                 reader=reader,
-                before=self._accounts,
+                before=accounts,
                 customer_keys=loaded.settings.customer_keys,
             )
-            self._accounts.append(stripe)
+            accounts.append(stripe)
             jobs += _stripe_jobs(stripe, News(self.store, account.name))
             if account.reconciles:
                 check = Reconciliation(self.store, account, self._clock, reader)
@@ -116,7 +123,7 @@ class Exporter:
                 JobPrices(loaded.settings.fx, loaded.settings.jobs.buckets),
             )
             jobs.append(_usage_job(source, usage_log))
-        return jobs
+        return jobs, accounts
 
     def tick(self) -> None:
         """One poll cycle: the lease, every source once, a new snapshot. The scheduler does the same, each in time."""
@@ -135,8 +142,7 @@ class Exporter:
             return
         if writer and not self.writer:
             log.info("this process is the writer now epoch=%s", self.store.epoch)
-            with self.store.write() as connection:
-                record(connection, self._clock.now(), "writer", f"epoch {self.store.epoch}")
+            self._audit("writer", f"epoch {self.store.epoch}")
         elif self.writer and not writer:
             log.warning("another process has taken the writer's lease over; this one serves what it writes")
         became, self.writer = writer and not self.writer, writer
@@ -255,23 +261,34 @@ class Exporter:
 
     def _reload(self) -> None:
         before = self.configuration.current
-        error = self.configuration.reload()
+        made: list[Made] = []
+        error = self.configuration.reload(lambda found: made.append(self._make_jobs(found)))
         loaded = self.configuration.current
         if self.writer:
             detail = error or f"pricing {before.book.text_hash[:12]} → {loaded.book.text_hash[:12]}"
-            with self.store.write() as connection:
-                record(connection, self._clock.now(), "reload failed" if error else "reload", detail)
+            self._audit("reload failed" if error else "reload", detail)
         if error is not None:
             raise MarginError(error)
         former = {job.name for job in self._jobs}
         for job in self._jobs:
             job.stop()
-        self._jobs = self._make_jobs(loaded)
+        ((self._jobs, self._accounts),) = made
         if self._scheduler is not None:
             for gone in former - {job.name for job in self._jobs}:
                 self._scheduler.remove(gone)
             self._schedule(self._scheduler)
-        self.refresh()
+        try:
+            self.refresh()
+        except AWAY as gone:
+            log.error("no new snapshot yet: %s", away(gone))
+
+    def _audit(self, event: str, detail: str) -> None:
+        """A line in the audit log. Where it cannot be written, what it tells of has happened all the same."""
+        try:
+            with self.store.write() as connection:
+                record(connection, self._clock.now(), event, detail)
+        except UNWRITTEN as error:
+            log.warning("not in the audit log: %s event=%s", _first_line(error), event)
 
     def stop(self) -> None:
         """Stop polling and give the lease back. A read under way is left: what it has not committed is read again."""

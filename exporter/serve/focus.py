@@ -51,9 +51,15 @@ def focus_rows(books: Books, ledger: Ledger, span: Window) -> Iterator[tuple[Val
     zone = books.settings.zone
     for day in days_of(books, span):
         found = books.figures(ledger, day)
-        if found.cost is None or found.missing_fx:
-            missing = f": no exchange rate for {', '.join(sorted(found.missing_fx))}" if found.missing_fx else ""
-            raise StateError(f"the cost of {day.name} is not known{missing}")
+        if found.cost is None:
+            raise StateError(f"the cost of {day.name} is not known: a usage log was not read")
+        if found.without_rate:
+            missing = ", ".join(f"{provider} {model}" for provider, model in sorted(found.without_rate))
+            rates = " or ".join(sorted(found.missing_fx))
+            raise StateError(
+                f"the cost of {day.name} is not known: {missing} has no exchange rate; add {rates} under fx in "
+                "margin.yaml"
+            )
         month = window(day.name[:7], books.at, zone)
         for (provider, model), cost in sorted(found.cost.items()):
             listed = cost + found.off_list.get((provider, model), 0)

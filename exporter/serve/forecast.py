@@ -21,7 +21,7 @@ from exporter.margin.remembered import Kept
 from exporter.margin.renewals import Renewals, read_periods, renewals_of
 from exporter.margin.windows import Window, window, windows
 from exporter.serve.books import Books, open_books
-from exporter.serve.forms import Value, aligned, as_csv, as_json, objects
+from exporter.serve.forms import Value, aligned, as_csv, as_json, objects, places_of
 from exporter.store import schema
 
 
@@ -34,9 +34,10 @@ def forecast(
     """
     with open_books(config_file, pricing_file, environment) as books:
         found = _backtest(books) if backtest else _now(books)
+        places = places_of(books.settings.reporting_currency)
     heads, rows = found
     if form == "table":
-        lines = aligned(heads, rows)
+        lines = aligned(heads, rows, places)
     else:
         lines = as_csv(heads, rows) if form == "csv" else iter([as_json(objects(heads, rows))])
     for line in lines:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
+
+from exporter.money import exponent
 
 Value = str | int | Decimal | None
 """One cell. None is nothing: an empty cell, ``null`` in JSON. A Decimal is exact text everywhere but in tables."""
 
 FORMS = ("table", "json", "csv")
+
+
+def places_of(*currencies: str) -> int:
+    """Decimals of a table: two, or three where one of the currencies has so many."""
+    return max(2, *map(exponent, currencies))
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[Value]], places: int | None = 2) -> Iterator[str]:
@@ -65,8 +72,10 @@ def _shown(value: Value, places: int | None) -> str:
     if isinstance(value, Decimal):
         if places is None:
             return f"{value:f}"
-        small = 0 < abs(value) < Decimal(1).scaleb(-places)
-        return f"{value:.1g}" if small and value.adjusted() < -12 else f"{value:.{places + 6 if small else places}f}"
+        unit = Decimal(1).scaleb(-places)
+        if 0 < abs(value) < unit:
+            return f"{value:.1g}" if value.adjusted() < -12 else f"{value:.{places + 6}f}"
+        return f"{value.quantize(unit, ROUND_HALF_UP):f}"
     return printable(value) if isinstance(value, str) else f"{value:,}"
 
 

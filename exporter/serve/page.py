@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from exporter import __version__
 from exporter.clock import iso
 from exporter.config import AccountSettings
@@ -51,12 +49,11 @@ def _figures(figures: Figures, basis: str) -> FigureRow | None:
     revenue, profit = figures.revenue.get(basis), figures.gross_profit.get(basis)
     if revenue is None and profit is None:
         return None
-    whole = {"usage", "fees", "payout_fees"} <= figures.components.keys()
     return FigureRow(
         basis=basis,
         window=figures.window.name,
         revenue=revenue,
-        cost=sum(figures.components.values(), Decimal(0)) if whole else None,
+        cost=figures.total_cost,
         gross_profit=profit,
         ratio=figures.margin_ratio.get(basis),
         complete=figures.complete.get(basis, False),

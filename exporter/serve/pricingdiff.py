@@ -10,7 +10,7 @@ from exporter.clock import Clock, iso
 from exporter.cost.pricebook import load_pricebook
 from exporter.margin.pricechange import Change, Effect, change, difference
 from exporter.margin.usage import Pricing
-from exporter.serve.forms import Value, aligned, as_csv, as_json, exact, objects, percent, signed
+from exporter.serve.forms import Value, aligned, as_csv, as_json, exact, objects, percent, places_of, signed
 from exporter.serve.usagespan import Span, open_span
 
 SAME, DIFFERENT, WORSE = 0, 3, 4
@@ -72,16 +72,16 @@ def _table(found: Change, span: Span) -> Iterator[str]:
     new = sum((row[5] for row in rows if isinstance(row[5], Decimal)), Decimal(0))
     requests = sum(one.requests for one in found.models.values())
     rows.append(("total", None, None, requests, old, new, difference(old, new), None, None, None))
-    heads = (*HEADS, "%", *COUNT_HEADS)
+    heads, places = (*HEADS, "%", *COUNT_HEADS), places_of(currency)
     shown = []
     for *row, more, lost, gained, untold in rows:
         assert isinstance(more, Decimal)
         assert isinstance(row[4], Decimal)
         share = percent(more, row[4])
-        shown.append((*row, signed(more) or None, share, lost or None, gained or None, untold or None))
+        shown.append((*row, signed(more, places) or None, share, lost or None, gained or None, untold or None))
     empty = [i for i in range(len(heads)) if i >= len(HEADS) + 1 and not any(row[i] for row in shown)]
     kept = [i for i in range(len(heads)) if i not in empty]
-    yield from aligned([heads[i] for i in kept], [[row[i] for i in kept] for row in shown])
+    yield from aligned([heads[i] for i in kept], [[row[i] for i in kept] for row in shown], places)
     for note in _notes(found, currency):
         yield ""
         yield note

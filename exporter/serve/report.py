@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,8 +16,9 @@ from exporter.margin.figures import BASES, Figures
 from exporter.margin.ledger import Ledger
 from exporter.margin.windows import window
 from exporter.serve.books import Books, days_of, open_books, said
+from exporter.serve.doubts import cost_doubts, doubts
 from exporter.serve.focus import COLUMNS, focus_rows
-from exporter.serve.forms import Value, aligned, as_csv, as_json, objects
+from exporter.serve.forms import Value, aligned, as_csv, as_json, objects, places_of
 
 BY = ("total", "provider", "model", "component", "customer", "product", "day")
 """What a report can be by."""
@@ -53,14 +55,18 @@ def report(
         span = window(wanted.window, books.at, books.settings.zone)
         if span.start >= books.at:
             raise ConfigError(f"--window: {wanted.window} has not begun yet")
+        span = span._replace(end=min(span.end, books.at))  # of the running month what is over, as mtd has it
         ledger = books.ledger(span)
         found = books.figures(ledger, span)
+        open_ = list(cost_doubts(books, found) if wanted.focus else doubts(books, ledger, found))
         if wanted.focus:
             print("\n".join(as_csv(COLUMNS, list(focus_rows(books, ledger, span)))))  # noqa: T201
-            return 0
-        made = _REPORTS[wanted.by](books, ledger, found)
-        for line in _FORMS[wanted.format](made, found, books):
-            print(line)  # noqa: T201
+        else:
+            made = _REPORTS[wanted.by](books, ledger, found)
+            print("\n".join(_FORMS[wanted.format](made, found, books, open_)))  # noqa: T201
+    if wanted.focus or wanted.format == "csv":  # which has no place for them
+        sys.stdout.flush()
+        print(*open_, sep="\n", end="\n" if open_ else "", file=sys.stderr)  # noqa: T201
     return 0
 
 
@@ -73,8 +79,7 @@ def _total(books: Books, ledger: Ledger, found: Figures) -> Report:
         if basis in found.revenue:
             rows.append(("revenue", basis, found.revenue[basis]))
     rows += [("cost", component, amount) for component, amount in sorted(found.components.items())]
-    if found.components:
-        rows.append(("cost", "all", sum(found.components.values(), Decimal(0))))
+    rows.append(("cost", "all", found.total_cost))
     for basis in BASES:
         if basis in found.gross_profit:
             rows.append(("gross profit", basis, found.gross_profit[basis]))
@@ -95,8 +100,9 @@ def _model(books: Books, ledger: Ledger, found: Figures) -> Report:
 
 
 def _by_label(found: Figures, part: Callable[[tuple[str, str]], tuple[str, ...]]) -> list[tuple[Value, ...]]:
+    """Amounts of what has no exchange rate somewhere in the window are empty, and so are those of the sums it is in."""
     costs = _known(found.cost, "cost")
-    sums: dict[tuple[str, ...], list[Decimal]] = {}
+    sums: dict[tuple[str, ...], list[Decimal]] = {part(label): [Decimal(0)] * 3 for label in found.without_rate}
     for label, cost in costs.items():
         row = sums.setdefault(part(label), [Decimal(0)] * 3)
         for place, amount in enumerate((cost, cost + found.off_list.get(label, 0), found.estimated.get(label, 0))):
@@ -107,13 +113,14 @@ def _by_label(found: Figures, part: Callable[[tuple[str, str]], tuple[str, ...]]
     for provider in unpriced:
         if len(part(("", ""))) == 1:
             sums.setdefault((provider,), [Decimal(0)] * 3)
+    unknown, nothing = {part(label) for label in found.without_rate}, (None, None, None)
     rows: list[tuple[Value, ...]] = [
-        (*label, *amounts, unpriced.get(label[0], 0))
+        (*label, *(nothing if label in unknown else amounts), unpriced.get(label[0], 0))
         for label, amounts in sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))
     ]
     width = len(part(("", "")))
     totals = [sum((amounts[place] for amounts in sums.values()), Decimal(0)) for place in range(3)]
-    return [*rows, ("total", *("",) * (width - 1), *totals, sum(unpriced.values()))]
+    return [*rows, ("total", *("",) * (width - 1), *(nothing if unknown else totals), sum(unpriced.values()))]
 
 
 def _component(books: Books, ledger: Ledger, found: Figures) -> Report:
@@ -122,7 +129,7 @@ def _component(books: Books, ledger: Ledger, found: Figures) -> Report:
     rows: list[tuple[Value, ...]] = [
         (component, amount) for component, amount in sorted(found.components.items(), key=lambda item: -item[1])
     ]
-    return Report(("component", "cost"), [*rows, ("total", sum(found.components.values(), Decimal(0)))])
+    return Report(("component", "cost"), [*rows, ("total", found.total_cost)])
 
 
 def _group(dimension: str) -> Callable[[Books, Ledger, Figures], Report]:
@@ -164,9 +171,8 @@ def _day(books: Books, ledger: Ledger, found: Figures) -> Report:
 
 
 def _line(found: Figures) -> tuple[Value, ...]:
-    cost = sum(found.components.values(), Decimal(0)) if found.components else None
     sides = [found.revenue.get(basis) for basis in ("cash", "recognized")]
-    return (*sides, cost, *(found.gross_profit.get(basis) for basis in ("cash", "recognized")))
+    return (*sides, found.total_cost, *(found.gross_profit.get(basis) for basis in ("cash", "recognized")))
 
 
 def _known(amounts: Mapping[tuple[str, str], Decimal] | None, what: str) -> Mapping[tuple[str, str], Decimal]:
@@ -198,40 +204,18 @@ _REPORTS: Mapping[str, Callable[[Books, Ledger, Figures], Report]] = {
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def doubts(found: Figures) -> Iterator[str]:
-    """What keeps the figures of a window from being whole, a line each."""
-    for (provider, reason), requests in sorted((found.unpriced or {}).items()):
-        yield f"unpriced: {requests:,} requests of {provider or 'a provider without a name'}, {reason}"
-    for provider, requests in sorted(found.quarantined.items()):
-        yield f"not believed: the reported cost of {requests:,} requests of {provider}"
-    for currency in sorted(found.missing_fx):
-        yield f"no exchange rate: {currency} on some day of the window"
-    if found.cost is None:
-        yield "cost is not known"
-    for basis in ("cash", "recognized"):
-        if basis not in found.revenue:
-            yield f"revenue on the basis {basis} is not known"
-    for basis, whole in sorted(found.complete.items()):
-        if found.withheld.get(basis):
-            why = "less usage has a price than strict.coverage_min asks for"
-            yield f"gross profit on the basis {basis} is withheld: {why}"
-        elif not whole:
-            yield f"gross profit on the basis {basis} is at most what is shown"
-
-
-def _table(made: Report, found: Figures, books: Books) -> Iterator[str]:
+def _table(made: Report, found: Figures, books: Books, open_: Sequence[str]) -> Iterator[str]:
     span, settings = found.window, books.settings
     yield f"{span.name}: {iso(span.start)} to {iso(span.end)}, {settings.zone.key}, in {settings.reporting_currency}"
     yield f"as of {said(books)}"
     yield ""
-    yield from aligned(made.heads, made.rows)
-    lines = list(doubts(found))
-    if lines:
+    yield from aligned(made.heads, made.rows, places_of(settings.reporting_currency))
+    if open_:
         yield ""
-        yield from lines
+        yield from open_
 
 
-def _json(made: Report, found: Figures, books: Books) -> Iterator[str]:
+def _json(made: Report, found: Figures, books: Books, open_: Sequence[str]) -> Iterator[str]:
     rows = objects(made.heads, made.rows)
     yield as_json(
         {
@@ -241,15 +225,19 @@ def _json(made: Report, found: Figures, books: Books) -> Iterator[str]:
             "as_of": {name: iso(time) for name, time in sorted(books.as_of.items())},
             "currency": books.settings.reporting_currency,
             "complete": dict(found.complete),
-            "doubts": list(doubts(found)),
+            "doubts": open_,
             "rows": rows[:-1] if made.summed else rows,
             **({"total": rows[-1]} if made.summed else {}),
         }
     )
 
 
-def _csv(made: Report, found: Figures, books: Books) -> Iterator[str]:
+def _csv(made: Report, found: Figures, books: Books, open_: Sequence[str]) -> Iterator[str]:
     yield from as_csv(made.heads, made.rows)
 
 
-_FORMS: Mapping[str, Callable[[Report, Figures, Books], Iterator[str]]] = {"table": _table, "json": _json, "csv": _csv}
+_FORMS: Mapping[str, Callable[[Report, Figures, Books, Sequence[str]], Iterator[str]]] = {
+    "table": _table,
+    "json": _json,
+    "csv": _csv,
+}

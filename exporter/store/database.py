@@ -59,11 +59,17 @@ class Store:
             raise StateError(
                 "state: an in-memory SQLite database is lost at exit; give a file, such as sqlite:///margin.db"
             )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Money is private: the file is ours alone before SQLite writes a byte (WAL and SHM files inherit the mode).
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        os.chmod(path, 0o600)
-        self._process_lock = _lock_file(f"{path}.lock", path)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            # Money is private: the file is ours alone before SQLite writes a byte (WAL and SHM files inherit the mode).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            os.chmod(path, 0o600)
+            self._process_lock = _lock_file(f"{path}.lock", path)
+        except OSError as error:
+            raise StateError(
+                f"state {path}: {error.strerror} ({error.filename}); it must be a file in a directory that the "
+                "exporter's user may write"
+            ) from None
         # Each connection has a page cache of its own: few are kept while nothing happens.
         engine = create_engine(
             self.url, pool_size=2, max_overflow=20, connect_args={"timeout": 30, "check_same_thread": False}

@@ -51,6 +51,11 @@ def _check(connection: Connection, shown: str) -> None:
     if inspect(connection).has_table("meta"):
         row = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")).one_or_none()
         version = None if row is None else int(row.value)
+    if version is not None and version > schema.SCHEMA_VERSION:
+        raise StateError(
+            f"state {shown}: is of a newer margin-exporter (schema version {version}), this program reads version "
+            f"{schema.SCHEMA_VERSION}; use the margin-exporter that serves it"
+        )
     if version != schema.SCHEMA_VERSION:
         found = "no state of margin-exporter" if version is None else f"version {version}"
         raise StateError(
