@@ -2,13 +2,14 @@
 # make test   install, then run all tests
 # make bench  install, then measure: some twenty minutes, on a machine that does nothing else (benchmarks/README.md)
 # make lint   format check, linter, types
+# make rehearse  let each fault of the demo fire its alerts in a real Prometheus (ARGS="cost-spike": that one); some two hours
 # make docs   write the metrics page and the dashboards; make pictures draws the dashboards (node, Chromium, prometheus)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test bench lint docs pictures clean
+.PHONY: demo test bench rehearse lint docs pictures clean
 
 demo: $(STAMP)
 	@exec $(BIN)/margin-exporter demo $(ARGS)
@@ -19,6 +20,9 @@ test: $(STAMP)
 bench: $(STAMP)
 	@for one in scrape stripe_read stripe_backfill ledger_poll usage_rollup reprice webhook memory demo_start forecast history; do \
 	  $(BIN)/python -m benchmarks.$$one || exit 1; done
+
+rehearse: $(STAMP)
+	@exec $(BIN)/python prometheus/rehearse.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

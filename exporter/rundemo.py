@@ -23,6 +23,7 @@ from exporter.errors import MarginError
 from exporter.serve.configuration import Configuration
 from exporter.serve.progress import show_progress
 from exporter.serve.run import Service, WebOptions, run_until_signal
+from exporter.serve.server import Server
 from exporter.serve.webhook import PATH
 
 
@@ -76,14 +77,18 @@ def run_demo(options: DemoOptions, web: WebOptions) -> int:
         ahead = sum(trouble.ahead for trouble in troubles)
         clock: Clock = _Ahead(ahead) if ahead else SystemClock()
         service = Service(Configuration(margin, prices, environment, clock), web, clock)
+        replica = None
+        if any(trouble.breaks == "replica" for trouble in troubles):
+            replica = _replica(service, web.addresses[0])
+            stack.callback(replica.stop)
 
         def started() -> None:
             if service.webhooks is not None:
                 business.send_webhooks(service.webhooks.urls[0].rstrip("/") + PATH)
             whole = threading.Event()
             show_progress(service, whole)
-            _greet(service, began, troubles, whole)
-            _break(service, business, troubles, margin, whole)
+            _greet(service, replica, began, troubles, whole)
+            _break(service, replica, business, troubles, margin, whole)
 
         return run_until_signal(service, started=started)
 
@@ -101,8 +106,25 @@ def _start(options: DemoOptions, usage_url: str) -> Business:
         return start_business(options.seed, usage_url, step, options.faults)
 
 
+def _replica(service: Service, address: str) -> Server:
+    """What a second replica on the same state would serve, at the port after ``address``'s (0: at any).
+
+    Raises ConfigError when that is not free.
+    """
+    host, _, port = address.rpartition(":")
+    following = str(int(port) + 1) if port.isdigit() and port != "0" else port
+    replica = Server(service.server.app, [f"{host}:{following}"], service.server.web_config, name="replica")
+    replica.start()
+    return replica
+
+
 def _break(
-    service: Service, business: Business, troubles: Sequence[Trouble], margin: Path, whole: threading.Event
+    service: Service,
+    replica: Server | None,
+    business: Business,
+    troubles: Sequence[Trouble],
+    margin: Path,
+    whole: threading.Event,
 ) -> None:
     """Once everything has been read, let go wrong what is to go wrong later."""
     if not troubles:
@@ -115,6 +137,8 @@ def _break(
             match trouble.breaks:
                 case "server":
                     service.server.stop()
+                case "replica" if replica is not None:
+                    replica.stop()
                 case "scheduler":
                     service.exporter.stop()
                 case "reload":
@@ -125,10 +149,13 @@ def _break(
     threading.Thread(target=go_wrong, name="faults", daemon=True).start()
 
 
-def _greet(service: Service, began: float, troubles: Sequence[Trouble], whole: threading.Event) -> None:
+def _greet(
+    service: Service, replica: Server | None, began: float, troubles: Sequence[Trouble], whole: threading.Event
+) -> None:
     url = service.server.urls[0]
+    second = f"  Replica       {replica.urls[0]}metrics\n" if replica else ""
     print(  # noqa: T201
-        f"\n  Status page   {url}\n  Metrics       {url}metrics\n\n"
+        f"\n  Status page   {url}\n  Metrics       {url}metrics\n{second}\n"
         "  A simulated business of some 2,000 customers; charges and usage go on. Ctrl-C ends it.\n",
         flush=True,
     )

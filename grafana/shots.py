@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import build
 
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "prometheus"))
+
+import native  # noqa: E402
+
 GRAFANA = Path(__file__).parent
-ROOT = GRAFANA.parent
 TOOL = GRAFANA / "shot"
 PICTURES = ROOT / "docs" / "pictures"
 LIMIT = 200_000
@@ -79,18 +77,10 @@ def draw(board: str, prometheus: str, out: Path | None, **settings: str) -> Shot
     return Shot(frozenset(told["empty"]), tuple(told["errors"]), tuple(told["cut"]))
 
 
-def ask(prometheus: str, expression: str) -> list[dict[str, Any]]:
-    """Instant query."""
-    parameters = urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{parameters}", timeout=10) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-    return found
-
-
 def worst_customer(prometheus: str) -> str:
     """Whom the drill-down shows: the customer with the largest loss, as a reader of the Overview would click."""
     profit = 'margin_customer_gross_profit_amount{basis="recognized",window="30d",customer_id!~"other|unattributed"}'
-    found = ask(prometheus, f"bottomk(1, {profit})")
+    found = native.ask(prometheus, f"bottomk(1, {profit})")
     return str(found[0]["metric"]["customer_id"]) if found else ""
 
 
@@ -120,79 +110,14 @@ def pictures(prometheus: str, folder: Path) -> list[str]:
 @contextmanager
 def demo() -> Iterator[str]:
     """Address of a Prometheus that has the demo's history and scrapes it."""
-    with TemporaryDirectory(prefix="margin-pictures-") as name, _processes() as start:
+    with TemporaryDirectory(prefix="margin-pictures-") as name, native.running() as processes:
         folder = Path(name)
-        exporter, prometheus = (f"127.0.0.1:{_free_port()}" for _ in range(2))
-        python = [sys.executable, "-m", "exporter"]
-        start([*python, "demo", f"--directory={folder}/demo", f"--web.listen-address={exporter}"], folder / "demo.log")
-        _wait(f"http://{exporter}/metrics", "margin_gross_profit_amount{")
-        _history(folder)
-        target = {"targets": [exporter], "labels": {"instance": "exporter:10110"}}
-        configuration = {
-            "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
-            "rule_files": [str(ROOT / "prometheus" / "rules" / "*.yml")],
-            "scrape_configs": [{"job_name": "margin-exporter", "static_configs": [target]}],
-        }
-        (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
-        flags = [
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            "--storage.tsdb.retention.time=3y",
-            f"--web.listen-address={prometheus}",
-        ]
-        start(["prometheus", *flags], folder / "prometheus.log")
-        _wait(f"http://{prometheus}/-/ready", "")
+        exporter = native.start_demo(processes, folder)[0]
+        native.wait_until_read(processes, exporter)
+        native.write_history(folder, DAYS)
+        prometheus = native.start_prometheus(processes, folder, [exporter])
         time.sleep(SCRAPES)
-        yield f"http://{prometheus}"
-
-
-def _history(folder: Path) -> None:
-    """Blocks of the past for Prometheus, as docs/history.md says."""
-    files = [f"--config.file={folder}/demo/margin.yaml", f"--pricing.file={folder}/demo/pricing.yaml"]
-    own = {"STATE_DATABASE_URL": f"sqlite:///{folder}/demo/demo-state.db", "STRIPE_API_KEY": "rk_test_demo"}
-    environment = {**os.environ, **own, "USAGE_DATABASE_URL": f"sqlite:///{folder}/demo/demo-usage.db"}
-    since = (datetime.now(UTC) - timedelta(days=DAYS)).date()
-    command = [sys.executable, "-m", "exporter", "backfill", *files, f"--from={since}", f"--output={folder}/history.om"]
-    subprocess.run(command, env=environment, check=True)
-    block = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=1500h"]
-    subprocess.run([*block, f"{folder}/history.om", f"{folder}/data"], check=True, stdout=subprocess.DEVNULL)
-
-
-@contextmanager
-def _processes() -> Iterator[Any]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(command: list[str], log: Path) -> None:
-        with log.open("wb") as out:
-            started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT))
-
-    try:
-        yield start
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(timeout=20)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _wait(url: str, text: str, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                if text in answer.read().decode():
-                    return
-        except OSError:
-            pass
-        time.sleep(1)
-    raise TimeoutError(f"{url} does not say {text!r} within {seconds:.0f} s")
+        yield prometheus
 
 
 def main() -> int:

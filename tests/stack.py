@@ -80,11 +80,12 @@ def mounts(service: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(target: str, folder: Path) -> Iterator[Stack]:
-    """The three, scraping ``target`` (``host:port``) in place of ``exporter:10110``. Ends them afterwards."""
+def running(target: str, folder: Path, *replicas: str) -> Iterator[Stack]:
+    """The three, scraping ``target`` (``host:port``) and ``replicas`` in place of ``exporter:10110``. Ends them
+    afterwards."""
     local = {name: f"127.0.0.1:{free_port()}" for name in ("prometheus", "alertmanager", "alert-log")}
     addresses = {
-        "exporter:10110": target,
+        "exporter:10110": '", "'.join((target, *replicas)),
         "alertmanager:9093": local["alertmanager"],
         "localhost:9090": local["prometheus"],
         "alert-log:9095": local["alert-log"],

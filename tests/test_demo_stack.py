@@ -15,30 +15,38 @@ from typing import Any
 
 import pytest
 from monitoring import ROOT, eventually, tool
-from stack import Stack, free_port, running
+from stack import Stack, running
+
+from exporter.demo.troubles import chosen
 
 sys.path.insert(0, str(ROOT / "grafana"))
+sys.path.insert(0, str(ROOT / "prometheus"))
 
 import build
+import native
+import rehearse
 import shots
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.slow]
 
 FULL_WITHIN = 180
 """Seconds; generous, because other tests run beside this one. The claim of 30 s is measured in benchmarks/."""
+FAULTS = ("price-old", "reload-failed", "replica-down")
+"""They change no figure."""
 
 
 class Demo:
     """A running `margin-exporter demo`."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+        port = native.free_port()
+        self.address, self.replica = f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
         self.log = folder / "demo.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "exporter", "demo", f"--web.listen-address={self.address}"),
-                    *("--fault=price-old", "--fault=reload-failed"),  # which change no figure
+                    *(f"--fault={name}" for name in FAULTS),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -73,7 +81,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def stack(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(demo.address, tmp_path_factory.mktemp("stack")) as started:
+    with running(demo.address, tmp_path_factory.mktemp("stack"), demo.replica) as started:
         yield started
 
 
@@ -164,9 +172,18 @@ def test_an_alert_reaches_the_receiver(stack: Stack) -> None:
     assert "MarginSourceStale" not in stack.alerts()
 
 
-@pytest.mark.parametrize("alert", ["MarginPriceOld", "MarginConfigReloadFailed"])
-def test_the_faults_on_the_command_line_reach_the_receiver(stack: Stack, alert: str) -> None:
-    eventually(lambda: stack.notified("finance" if alert == "MarginPriceOld" else "ops", "FIRING", alert), alert, 90)
+def test_the_faults_on_the_command_line_fire_their_alerts_and_no_others(stack: Stack) -> None:
+    expected = frozenset(alert for trouble in chosen(FAULTS) for alert in trouble.alerts)
+    found = rehearse.watch(f"http://{stack.prometheus}", expected, 90)
+    assert (found.missing, found.others) == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("alert", "receiver"),
+    [("MarginPriceOld", "finance"), ("MarginConfigReloadFailed", "ops"), ("MarginReplicaDown", "ops")],
+)
+def test_they_reach_the_receiver(stack: Stack, alert: str, receiver: str) -> None:
+    eventually(lambda: stack.notified(receiver, "FIRING", alert), alert, 90)
 
 
 def test_stripe_tells_what_happens(demo: Demo) -> None:

@@ -37,6 +37,7 @@ WITHOUT_NUMBERS = {
     "MarginFiguresIncomplete",
     "MarginConfigReloadFailed",
     "MarginGrossMarginDropped",  # they are asked for in its text
+    "MarginFiguresWithheld",  # likewise
     "Watchdog",
 }
 OF_ONE_INSTANCE = {"MarginConfigReloadFailed", "job_instance:margin_clock_ahead:seconds"}

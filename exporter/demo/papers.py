@@ -74,6 +74,11 @@ def packs_on_use(papers: Papers) -> None:
     papers.correct_margin("budget:\n", f"{rule}\nbudget:\n")
 
 
+def full_coverage(papers: Papers) -> None:
+    """Margin is shown only while all usage has a price, and one new model has none."""
+    papers.correct_margin("budget:\n", 'strict: {coverage_min: "1"}\n\nbudget:\n')
+
+
 def fx_old(papers: Papers) -> None:
     """Nobody has written down this month's rates."""
     mark = "this month's"

@@ -22,6 +22,11 @@ def no_money(live: Live) -> None:
     live.paused |= set(MONEY)
 
 
+def runaway(live: Live) -> None:
+    """A retry loop: every call is made twenty times."""
+    live.usage_factor = 20
+
+
 def hidden_money(live: Live) -> None:
     """Stripe's balance holds 42.17 dollars that no balance transaction tells of."""
     live.world.hide("usd", 4217)

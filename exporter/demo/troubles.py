@@ -35,8 +35,10 @@ class Trouble:
     """Seconds since when nothing has happened on the Stripe account."""
     ahead: int = 0
     """Seconds by which the exporter's clock is ahead."""
-    breaks: Literal["", "server", "scheduler", "reload"] = ""
+    breaks: Literal["", "server", "replica", "scheduler", "reload"] = ""
     """Part of the exporter that stops, or refuses, once everything has been read."""
+    history: bool = False
+    """Its alerts compare with a past that Prometheus must have (docs/history.md)."""
 
 
 TROUBLES: dict[str, Trouble] = {
@@ -56,10 +58,14 @@ TROUBLES: dict[str, Trouble] = {
         past=before.customer_loss,
     ),
     "cost-spike": Trouble(
-        "a loop calls Kling for 800 dollars in a day",
-        ("MarginCostSpike", "MarginCostAnomaly"),
-        "30m; MarginCostAnomaly where Prometheus has two weeks of history",
-        past=before.cost_spike,
+        "a loop calls Kling for 800 dollars in a day", ("MarginCostSpike",), "30m", past=before.cost_spike
+    ),
+    "cost-anomaly": Trouble(
+        "from now on every call is made twenty times",
+        ("MarginCostAnomaly",),
+        "1h20m, where Prometheus has weeks of history",
+        later=now.runaway,
+        history=True,
     ),
     "budget-burn": Trouble("the budget is far too small", ("MarginBudgetBurn",), "6h", papers=paper.budget_burn),
     "revenue-stalled": Trouble(
@@ -74,6 +80,9 @@ TROUBLES: dict[str, Trouble] = {
         "Stripe bills a fee of a quarter of a week's volume", ("MarginPaymentFeesOdd",), "1h", past=before.fees_odd
     ),
     "exporter-down": Trouble("the exporter stops to answer", ("MarginExporterDown",), "5m", breaks="server"),
+    "replica-down": Trouble(
+        "of two replicas the second stops to answer", ("MarginReplicaDown",), "15m", breaks="replica"
+    ),
     "scheduler-dead": Trouble(
         "the exporter answers, but makes no figures", ("MarginSnapshotOld",), "5m", breaks="scheduler"
     ),
@@ -95,6 +104,12 @@ TROUBLES: dict[str, Trouble] = {
         ("MarginUnpricedUsage", "MarginFiguresIncomplete"),
         "15m; MarginFiguresIncomplete 6h",
         papers=paper.unpriced_model,
+    ),
+    "figures-withheld": Trouble(
+        "margin is shown only while all usage has a price, and some has none",
+        ("MarginFiguresWithheld",),
+        "15m",
+        papers=paper.full_coverage,
     ),
     "ledger-drift": Trouble(
         "Stripe's balance holds money that no transaction tells of",

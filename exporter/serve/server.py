@@ -172,6 +172,7 @@ class Server:
         limits: Limits | None = None,
         name: str = "web",
     ) -> None:
+        self.app = app
         self.web_config = web_config
         self.limits = limits or Limits()
         self._addresses = tuple(addresses)

@@ -51,7 +51,7 @@ from boards.promql import NAMED, by, history, metric, threshold
 MAY_BE_EMPTY = {"Firing alerts": "nothing fires: good", "MRR over time/B": WRITTEN}
 EXPLAINED_BY = {
     HEALTH: ".*",  # but for these
-    OVERVIEW: "GrossMargin.*|FiguresIncomplete|FxOld",
+    OVERVIEW: "GrossMargin.*|Figures.*|FxOld",
     COST: "Cost.*|Budget.*|UnpricedUsage|PriceOld|PackRunsOut",
     REVENUE: "Revenue.*|Churn.*|Refund.*|Dispute.*|PaymentFees.*|MrrDrift|UsageWithoutCustomer",
     CUSTOMERS: "Customer.*",
