@@ -62,7 +62,7 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "cost-anomaly": Trouble(
         "from now on every call is made twenty times",
-        ("MarginCostAnomaly",),
+        ("MarginCostAnomaly", "MarginCostSpike"),
         "1h20m, where Prometheus has weeks of history",
         later=now.runaway,
         history=True,
