@@ -18,7 +18,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 bench: $(STAMP)
-	@for one in scrape stripe_read stripe_backfill ledger_poll usage_rollup reprice webhook memory demo_start forecast history; do \
+	@for one in scrape stripe_read stripe_backfill ledger_poll usage_rollup usage_peers reprice webhook memory demo_start forecast history; do \
 	  $(BIN)/python -m benchmarks.$$one || exit 1; done
 
 rehearse: $(STAMP)

@@ -31,7 +31,7 @@ from sqlalchemy import make_url
 
 import exporter.demo
 from benchmarks import usage_embedded
-from benchmarks.harness import Goal, in_process, median, memory, report, state
+from benchmarks.harness import Goal, cpu_of_family, in_process, median, memory, report, state
 from benchmarks.usage_embedded import KIND, SUMS
 from exporter import heap
 from exporter.clock import FixedClock
@@ -96,9 +96,9 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def spread(rows: int, begin: int, div: Callable[[str, int], str] = "{} / {}".format) -> str:
+def spread(rows: int, begin: int, div: Callable[[str, int], str] = "{} / {}".format, weeks: int = WEEKS) -> str:
     """SQL: when call ``n`` of so many begins, evenly over 40 hours a week from ``begin``; ``div`` divides integers."""
-    working = f"({div(f'(n * {WEEKS * 40 * HOUR})', rows)})"  # its working second
+    working = f"({div(f'(n * {weeks * 40 * HOUR})', rows)})"  # its working second
     day = div(f"({working} % {40 * HOUR})", 8 * HOUR)
     return f"({begin} + {9 * HOUR} + {div(working, 40 * HOUR)} * {WEEK} + {day} * {DAY} + {working} % {8 * HOUR})"
 
@@ -109,9 +109,9 @@ def psql_address(url: str) -> str:
 
 
 @contextmanager
-def calls(rows: int, now: int = NOW) -> Iterator[str]:
+def calls(rows: int, now: int = NOW, weeks: int = WEEKS) -> Iterator[str]:
     """A PostgreSQL with so many calls, as a database of a product is: indexed by time, vacuumed, analyzed."""
-    at = spread(rows, now - HISTORY)
+    at = spread(rows, now - HISTORY + (WEEKS - weeks) * WEEK, weeks=weeks)
     with postgres_server.running(SERVER) as server, server.database() as url:
         with psycopg.connect(psql_address(url), autocommit=True) as connection:
             connection.execute(TABLE)
@@ -160,8 +160,11 @@ def price_book() -> PriceBook:
     return load_pricebook(Path(exporter.demo.__path__[0]) / "pricing.yaml")
 
 
-def roll_up(url: str, polls: int, first: int) -> dict[str, float]:
-    """Process: the first roll-up, then steady polls a minute apart; ``first`` is the next free id."""
+def roll_up(url: str, polls: int, first: int, server: int | None = None) -> dict[str, float]:
+    """Process: the first roll-up, then steady polls a minute apart; ``first`` is the next free id.
+
+    With the process of the database's ``server``, its CPU time of a poll is found, too.
+    """
     heap.share_heaps()  # as serve does
     heap.settle()
     clock, book = FixedClock(NOW), price_book()
@@ -171,14 +174,16 @@ def roll_up(url: str, polls: int, first: int) -> dict[str, float]:
         begun, cpu = time.perf_counter(), time.process_time()
         source.poll()
         found = {"first": time.perf_counter() - begun, "first_cpu": time.process_time() - cpu}
-        steady, cpus = [], []
+        steady, cpus, servers = [], [], []
         for n in range(polls):
             insert(url, first + n * NEW, int(clock.now()))
             clock.advance(60)
+            served = cpu_of_family(server) if server else 0.0
             begun, cpu = time.perf_counter(), time.process_time()
             source.poll()
             steady.append(time.perf_counter() - begun)
             cpus.append(time.process_time() - cpu)
+            servers.append(cpu_of_family(server) - served if server else 0.0)
         with store.read() as connection:
             status = statuses(connection)["usage/usage"]
             assert status.up, status.message
@@ -188,6 +193,7 @@ def roll_up(url: str, polls: int, first: int) -> dict[str, float]:
     found["peak_mb"] = memory(os.getpid())["peak_mb"]
     if polls:
         found["steady"], found["steady_cpu"] = sum(steady) / polls, sum(cpus) / polls
+        found["steady_server_cpu"] = sum(servers) / polls
     return found
 
 
