@@ -1,4 +1,7 @@
-"""A real MariaDB for tests: Debian's, started in a folder of its own, on a Unix socket only."""
+"""A real MariaDB for tests: Debian's, started in a folder of its own, on a Unix socket only.
+
+With ``MYSQL_SERVER=/path/to/mysqld`` in the environment it is that MySQL instead: the same tests on the other server.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
@@ -18,8 +22,22 @@ import pymysql
 MISSING = "no MariaDB: apt-get install mariadb-server"
 
 
+@dataclass(frozen=True)
+class Flavour:
+    """What one of the two servers wants to be told that the other doesn't know."""
+
+    made: Sequence[str]
+    served: Sequence[str]
+
+
+MARIADB = Flavour(made=["--skip-test-db", "--auth-root-authentication-method=normal"], served=["--sync-frm=0"])
+MYSQL = Flavour(made=["--initialize-insecure"], served=["--mysqlx=OFF", "--secure-file-priv=NULL"])
+
+
 def binaries() -> tuple[str, str] | None:
-    """``mariadb-install-db`` and ``mariadbd``, or None."""
+    """The program that makes a data folder and the server, or None. MySQL's server does both."""
+    if mysql := os.environ.get("MYSQL_SERVER"):
+        return mysql, mysql
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
     found = [shutil.which(name, path=path) for name in ("mariadb-install-db", "mariadbd")]
     return (found[0], found[1]) if found[0] and found[1] else None
@@ -55,6 +73,7 @@ def running() -> Iterator[Server]:
     if found is None:
         raise RuntimeError(MISSING)
     install, server = found
+    flavour = MYSQL if install == server else MARIADB
     folder = Path(tempfile.mkdtemp(prefix="margin-my-", dir="/tmp"))
     user = getpass.getuser()
     process: subprocess.Popen[bytes] | None = None
@@ -62,24 +81,22 @@ def running() -> Iterator[Server]:
         data, temporary = folder / "data", folder / "tmp"
         temporary.mkdir()  # two servers would take each other's temporary tables away
         environment = {**os.environ, "TMPDIR": str(temporary)}
+        common = ["--no-defaults", f"--datadir={data}", f"--user={user}", f"--tmpdir={temporary}"]
         made = subprocess.run(
-            [
-                install, "--no-defaults", f"--datadir={data}", f"--user={user}", f"--tmpdir={temporary}",
-                "--skip-test-db", "--auth-root-authentication-method=normal",
-            ],
+            [install, *common, *flavour.made],
             capture_output=True,
             check=False,
             env=environment,
-        )  # fmt: skip
+        )
         if made.returncode != 0:
-            raise RuntimeError(f"mariadb-install-db failed: {made.stderr.decode(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{install} failed: {made.stderr.decode(errors='replace')[-2000:]}")
         socket = folder / "socket"
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
-                    server, "--no-defaults", f"--datadir={data}", f"--user={user}", f"--socket={socket}",
-                    "--skip-networking", f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=0",
-                    "--innodb-buffer-pool-size=64M", "--skip-log-bin", "--sync-frm=0", "--innodb-doublewrite=0",
+                    server, *common, f"--socket={socket}", f"--pid-file={folder / 'pid'}", "--skip-networking",
+                    "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--skip-log-bin",
+                    "--innodb-doublewrite=0", *flavour.served,
                 ],
                 stdout=log,
                 stderr=log,

@@ -93,7 +93,8 @@ def test_mysql_that_cannot_be_read(mariadb: mariadb_server.Server) -> None:
     with mariadb.database() as url:
         log = Log(url)
         database = make_url(url).database
-        mariadb.admin("CREATE OR REPLACE USER reader@localhost IDENTIFIED BY 'canary'")
+        mariadb.admin("DROP USER IF EXISTS reader@localhost")
+        mariadb.admin("CREATE USER reader@localhost IDENTIFIED BY 'canary'")
         mariadb.admin(f"GRANT SELECT (id) ON {database}.calls TO reader@localhost")
         theirs = make_url(url).set(username="reader", password="wrong-canary")
         found, said = reason(theirs.render_as_string(hide_password=False))

@@ -106,4 +106,8 @@ def searches(connection: Connection, engine: EngineName, condition: str) -> bool
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         found = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}".replace("%", "%%"))]
         return any("Index Cond" in line for line in found)
+    if engine == "mysql":
+        plan = connection.exec_driver_sql(f"EXPLAIN FORMAT=TRADITIONAL {statement}".replace("%", "%%")).mappings()
+        if any(str(row["Extra"]).startswith("Impossible WHERE") for row in plan):
+            return True  # MySQL knows that no TIMESTAMP is before 1970, and reads nothing
     return ENGINES[engine].searches(connection, statement)

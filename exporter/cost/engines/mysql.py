@@ -142,7 +142,9 @@ class MySQL(SqlEngine):
         return replace(found, forms=forms, places=6 if single else found.places, whole=whole)
 
     def searches(self, connection: Connection, statement: str) -> bool:
-        rows = connection.exec_driver_sql(f"EXPLAIN {statement}".replace("%", "%%")).mappings()
+        # Since MySQL 9 a plain EXPLAIN gives a tree: https://dev.mysql.com/doc/refman/9.0/en/explain.html
+        plan = f"EXPLAIN FORMAT=TRADITIONAL {statement}".replace("%", "%%")
+        rows = connection.exec_driver_sql(plan).mappings()
         return any(row["possible_keys"] and row["table"] and not str(row["table"]).startswith("<") for row in rows)
 
     # --- expressions ---------------------------------------------------------------------------------------------
