@@ -26,7 +26,7 @@ def test_what_went_in_comes_out() -> None:
     hours.add(3, [sample(12_345_678.9)])
     days.add(1, [Sample("margin_customer_cost_amount", ("cus_1", "mtd", "usd"), 3.0), sample(4.0, "30d")])
     assert (len(hours), len(days)) == (5, 2)
-    text = "".join(lines([hours, days], TARGET, "openmetrics"))
+    text = "".join(lines([hours, days], TARGET))
     found = {
         (one.name, one.labels.get("window"), float(one.timestamp)): (one.value, one.labels)
         for one in openmetrics_samples(text)
@@ -44,13 +44,6 @@ def test_what_went_in_comes_out() -> None:
     assert text.count("# TYPE") == 3
     assert " -0" not in text
     assert text.endswith("\n# EOF\n")
-
-
-def test_victoriametrics_wants_milliseconds() -> None:
-    hours = Grid(TIMES)
-    hours.add(1, [sample(2.5)])
-    text = "".join(lines([hours], {}, "victoriametrics"))
-    assert text.splitlines()[-1] == f'{REVENUE}{{basis="cash",currency="usd",window="mtd"}} 2.5 {TIMES[1]}000'
 
 
 def test_only_what_the_catalogue_knows_and_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from exporter.commands.flags import Chosen, choice, file_flags, files, flag, listed, log_flags, repeated, switch
+from exporter.commands.flags import Chosen, file_flags, files, flag, listed, log_flags, repeated, switch
 
 SUMMARY = "write the figures of the past as a file for Prometheus"
 DETAILS = """\
@@ -26,7 +26,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "a label that the scrape adds to each series; may be repeated, and job=margin-exporter and "
         "instance=exporter:10110 stay unless said otherwise",
     )
-    choice(parser, "--format", "form of the file", ("openmetrics", "victoriametrics"))
     switch(parser, "--without-customers", "leave out customers and products, which have a sample a day")
     file_flags(parser)
     log_flags(parser)
@@ -42,7 +41,6 @@ def run(chosen: Chosen) -> int:
         str(chosen["from"]),
         str(chosen["to"]),
         listed(chosen, "--label"),
-        "victoriametrics" if chosen["format"] == "victoriametrics" else "openmetrics",
         bool(chosen["without_customers"]),
     )
     written = backfill(*files(chosen), wanted)

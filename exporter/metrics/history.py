@@ -11,15 +11,12 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isnan, nan
-from typing import Final, Literal
+from typing import Final
 
 from prometheus_client import utils
 
 from exporter.metrics.catalogue import METRICS, Sample
 from exporter.metrics.exposition import check, empty_family, plain
-
-Form = Literal["openmetrics", "victoriametrics"]
-FORMS: Final[tuple[Form, ...]] = ("openmetrics", "victoriametrics")
 
 _number: Callable[[float], str] = utils.floatToGoString  # the client does not type it
 
@@ -53,13 +50,9 @@ class Grid:
         return sum(len(column) - sum(map(isnan, column)) for column in self.columns.values())
 
 
-def lines(grids: Sequence[Grid], target: Mapping[str, str], form: Form) -> Iterator[str]:
-    """The whole text, in pieces of many lines. ``target``: the labels that a scrape adds, such as ``job``.
-
-    ``victoriametrics``: for its ``/api/v1/import/prometheus``, which takes milliseconds.
-    """
-    scale = "000" if form == "victoriametrics" else ""
-    times = [[f" {at}{scale}\n" for at in grid.times] for grid in grids]
+def lines(grids: Sequence[Grid], target: Mapping[str, str]) -> Iterator[str]:
+    """The whole text, in pieces of many lines. ``target``: the labels that a scrape adds, such as ``job``."""
+    times = [[f" {at}\n" for at in grid.times] for grid in grids]
     for name in sorted({name for grid in grids for name, _ in grid.columns}):
         yield plain(empty_family(METRICS[name]), "openmetrics").decode()
         for grid, ends in zip(grids, times, strict=True):
@@ -74,8 +67,7 @@ def lines(grids: Sequence[Grid], target: Mapping[str, str], form: Form) -> Itera
                             if value == value  # not NaN
                         ]
                     )
-    if form == "openmetrics":
-        yield "# EOF\n"
+    yield "# EOF\n"
 
 
 def _series(name: str, labels: Sequence[str], target: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from exporter.margin.remembered import ENDED
 from exporter.margin.windows import Window
 from exporter.metrics.catalogue import Sample
 from exporter.metrics.group_samples import group_samples
-from exporter.metrics.history import Form, Grid, lines, target_labels
+from exporter.metrics.history import Grid, lines, target_labels
 from exporter.metrics.samples import budget_samples, deferred_samples, fx_samples, reconstructed_samples, window_samples
 from exporter.revenue.mrr_reconstructed import BilledLine, worths
 from exporter.serve import given
@@ -45,7 +45,6 @@ class Wanted:
     first: str = ""
     last: str = ""
     labels: Sequence[str] = ()
-    form: Form = "openmetrics"
     without_customers: bool = False
 
 
@@ -75,7 +74,7 @@ def backfill(
     with open_books(config_file, pricing_file, environment, clock, lambda sources: sources.recognized) as books:
         grids = _grids(books, wanted)
     path = Path(wanted.output)
-    write_whole(path, lines(grids, target, wanted.form))
+    write_whole(path, lines(grids, target))
     filled = [grid for grid in grids if len(grid)]
     return Written(
         path,
