@@ -72,7 +72,15 @@ def has(row: Row, charge: Mapping[str, Any]) -> bool:
     needed = [charge["quantity"], *([charge["per"]] if "per" in charge else [])]
     if any(name != "requests" and row.quantities.get(name) is None for name in needed):
         return False
+    if "by" in charge.get("tiers", {}) and not sizes(row, charge):
+        return False
     return "tiers" in charge or any(fits(rate.get("when", {}), row) for rate in charge["rates"])
+
+
+def sizes(row: Row, charge: Mapping[str, Any]) -> list[Fraction]:
+    """Those quantities of the row whose sum says the tier."""
+    given = (row.quantities.get(name) for name in charge["tiers"]["by"])
+    return [Fraction(one) for one in given if one is not None]
 
 
 def charged(row: Row, version: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
@@ -81,6 +89,7 @@ def charged(row: Row, version: Mapping[str, Any]) -> list[Mapping[str, Any]] | N
     for charge in version["charges"]:
         needed = [charge["quantity"], *([charge["per"]] if "per" in charge else [])]
         there = all(name == "requests" or row.quantities.get(name) is not None for name in needed)
+        there = there and ("by" not in charge.get("tiers", {}) or bool(sizes(row, charge)))
         if charge.get("optional") and not there:
             continue
         if not has(row, charge):
@@ -155,7 +164,8 @@ def amount_of(row: Row, charge: Mapping[str, Any]) -> tuple[Fraction, Mapping[st
         price = charge["tiers"]["rates"][0]
         graduated = charge["tiers"]["mode"] == "graduated"
         rates = charge["tiers"]["rates"]
-        amount = by_tiers(rates, amount) if graduated else amount * tier_price(rates, amount)
+        size = sum(sizes(row, charge), Fraction(0)) if "by" in charge["tiers"] else amount
+        amount = by_tiers(rates, amount) if graduated else amount * tier_price(rates, size)
     else:
         price = next(rate for rate in charge["rates"] if fits(rate.get("when", {}), row))
         amount *= one(price)

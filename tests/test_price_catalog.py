@@ -25,6 +25,8 @@ from genai_prices.types import (
     ModelInfo,
     ModelPrice,
     StartDateConstraint,
+    Tier,
+    TieredPrices,
 )
 
 from exporter.cost import catalog
@@ -61,7 +63,8 @@ BY_HAND = by_hand()
 
 
 def asked(provider: str, model: str, tokens: dict[str, int], of: PriceBook = BOOK, at: int = AT) -> Priced | Unpriced:
-    key = UsageKey("usage", provider, model, measures=tuple(sorted(tokens)))
+    each = tuple((name, n * 10**6, 1) for name, n in tokens.items())
+    key = UsageKey("usage", provider, model, measures=tuple(sorted(tokens)), each=each)
     found = price(of, key, "succeeded", 1, {name: n * 10**6 for name, n in tokens.items()}, at)
     assert isinstance(found, Priced | Unpriced)
     return found
@@ -79,10 +82,11 @@ def test_the_cost_is_that_of_the_package_and_of_the_file() -> None:
     compared = {
         (provider, model.id)
         for provider, model in PRICED
-        for days in (0, *(chance.randrange(5 * 365) for _ in range(3)))
-        if compare(provider, model, [chance.randrange(10**7) for _ in range(9)], days)
+        for most in (10**5, 10**7)  # below and above the lengths of the context from which prices change
+        for days in (0, chance.randrange(5 * 365))
+        if compare(provider, model, [chance.randrange(most) for _ in range(9)], days)
     }
-    assert len(compared) > 150
+    assert len(compared) > 200
 
 
 def compare(provider: str, model: catalog.Model, counts: list[int], days: int) -> bool:
@@ -168,12 +172,26 @@ def test_what_it_cannot_say_stays_unpriced() -> None:
     tokens = {"tokens_input": 1000, "tokens_output": 100}
     assert asked("openai", "gpt-4o", tokens) == Priced((("usd", Decimal("0.0035")),), "gpt-4o", Decimal(1))
     assert asked("openai", "nobody-knows", tokens) == Unpriced("no_match")
-    assert asked("google", "gemini-2.5-pro", tokens) == Unpriced("no_match")
     assert asked("openai", "gpt-4o", {**tokens, "tokens_input_audio": 1}) == Unpriced("uncharged_tokens")
     assert {model.lacks.partition(" (")[0] for models in MODELS.values() for model in models} == {
-        "", "it has no price", "its price goes by the length of the context", "its price goes by the time of day",
+        "", "it has no price", "its price goes by the time of day",
         "it has a price that goes by something else than tokens",
     }  # fmt: skip
+
+
+def test_the_length_of_the_context_prices_the_whole_request() -> None:
+    """Gemini 2.5 Pro above 200,000 tokens of input, cached ones too: $2.50, $0.25, $15 for 1.25, 0.125, 10."""
+    of = {"tokens_input": 100_000, "tokens_cache_read": 100_000, "tokens_output": 1000}
+    assert asked("google", "gemini-2.5-pro", of) == Priced((("usd", Decimal("0.1475")),), "gemini-2.5-pro", Decimal(1))
+    longer = asked("google", "gemini-2.5-pro", {**of, "tokens_input": 100_001})
+    assert longer == Priced((("usd", Decimal("0.2900025")),), "gemini-2.5-pro", Decimal(1))
+
+
+@pytest.mark.parametrize("starts", [[], [0], [5, 5]])
+def test_tiers_that_make_no_sense_are_not_taken(starts: list[int]) -> None:
+    price = TieredPrices(base=Decimal(1), tiers=[Tier(start, Decimal(2)) for start in starts])
+    with pytest.raises(LookupError, match="not ascending"):
+        catalog._charge("tokens_input", "1000000", price)
 
 
 def test_prices_out_of_the_order_of_time_are_not_taken() -> None:
@@ -188,9 +206,9 @@ def test_prices_out_of_the_order_of_time_are_not_taken() -> None:
     [
         ("openai", "gpt-4o", "gpt-4o of genai-prices 0.2.3, since no rule of the file matches"),
         (
-            "google", "gemini-2.5-pro",
-            "gemini-2.5-pro of genai-prices 0.2.3, since no rule of the file matches, but its price goes by the length"
-            " of the context: write it yourself",
+            "deepseek", "deepseek-chat",
+            "deepseek-chat of genai-prices 0.2.3, since no rule of the file matches, but its price goes by the time of"
+            " day: write it yourself",
         ),
         ("openai", "nobody-knows", 'none of 0 matches "nobody-knows"'),
     ],

@@ -44,6 +44,9 @@ def tiers(draw: st.DrawFn, over: str) -> dict[str, Any]:
     where = draw(paid_in)
     tops: list[dict[str, str]] = [{"up_to": one} for one in sorted(bounds, key=Fraction)]
     found = [{"price": draw(prices), **where, **top} for top in [*tops, {}]]
+    by = draw(st.none() | st.lists(st.sampled_from(quantities), min_size=1, unique=True))
+    if by and bounds and over == "request":
+        return {"mode": "cliff", "by": by, "rates": found}
     return {"mode": draw(st.sampled_from(["graduated", "cliff"])), "over": over, "rates": found}
 
 

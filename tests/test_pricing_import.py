@@ -60,6 +60,9 @@ def test_nothing_is_dropped(made: str) -> None:
             part = made.split(f'equals: "{model}"')[0].split("- id: ")[-1] + made.split(f'equals: "{model}"')[1]
             part = part.split("      - id: ")[0].split("# left out")[0]
             mapped = BY_MODE.get(one["mode"], {}).get(key) or KEYS.get(key)
+            if (above := re.fullmatch(r"(\w+)_above_(\w+)_tokens", key)) and (base := KEYS.get(above[1])):
+                tiers = part.partition(f"quantity: {base.quantity},")[2].partition("name: ")[0]
+                mapped = base if f"{{up_to: {above[2].replace('k', '000')}, " in tiers else None
             there = mapped is not None and f"quantity: {mapped.quantity}," in part
             same = key == "output_cost_per_reasoning_token" and price == one.get("output_cost_per_token")
             assert there or same or f"# not mapped: {key} " in part, (model, key)
@@ -74,17 +77,18 @@ def test_prices_are_exactly_what_is_written(made: str) -> None:
             ways = [entry.match.model, *(entry.match.model.any or ())]
             (one,) = (models[str(way.equals)] for way in ways if way.equals in models)
             for charge in entry.versions[0].charges:
-                (rate,) = charge.rates
-                assert rate.currency == "usd"
                 unit = Decimal(10**6 if charge.quantity == "megapixels" else 1)
                 written = [
                     price for key, price in one.items()
-                    for mapped in [BY_MODE.get(one["mode"], {}).get(key) or KEYS.get(key)]
+                    for base in [re.sub(r"_above_\d+k?_tokens$", "", key)]
+                    for mapped in [BY_MODE.get(one["mode"], {}).get(base) or KEYS.get(base)]
                     if mapped is not None and mapped.quantity == charge.quantity
                 ]  # fmt: skip
-                assert rate.price / rate.per_units / unit in [Decimal(one) for one in written], (name, entry.id)
-                seen += 1
-    assert seen > 20
+                for price in charge.prices():
+                    assert price.currency == "usd"
+                    assert price.price / price.per_units / unit in [Decimal(one) for one in written], (name, entry.id)
+                    seen += 1
+    assert seen > 30
 
 
 def row(provider: str, model: str, **quantities: str) -> Row:
@@ -99,6 +103,23 @@ PRICED = [
     (row("openai", "1024-x-1024/dall-e-2", megapixels="1.048576"), "0.019922944"),
     (row("mistral", "mistral-ocr-latest", x_pages="3"), "0.003"),
     (row("anthropic", "claude-sonnet-4-5", tokens_input="1", tokens_output="0", tokens_cache_write="1"), "0.00000675"),
+    (row("anthropic", "claude-sonnet-4-5", tokens_input="200000", tokens_output="2"), "0.60003"),
+    (row("anthropic", "claude-sonnet-4-5", tokens_input="200001", tokens_output="2"), "1.200051"),
+    (  # what came from the cache is of that length, too; where the file has no price above, the one below stays
+        row(
+            "anthropic",
+            "claude-sonnet-4-5",
+            tokens_input="1",
+            tokens_output="0",
+            tokens_cache_read="200000",
+            tokens_cache_write="1",
+            tokens_cache_write_1h="1",
+        ),
+        "0.0600255",
+    ),
+    (row("anthropic", "claude-odd-tiers", tokens_input="32000", tokens_output="0"), "0.032"),
+    (row("anthropic", "claude-odd-tiers", tokens_input="128000", tokens_output="0"), "0.192"),
+    (row("anthropic", "claude-odd-tiers", tokens_input="128001", tokens_output="1"), "0.256004"),
     (row("openai", "gpt-4o", tokens_input="1000"), None),
 ]
 
@@ -155,7 +176,7 @@ def test_other_files_are_refused(text: str, said: str) -> None:
 
 def test_what_it_asks_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run() == 1
-    assert "--provider: say which; the file has openai (11), elevenlabs (2), anthropic (1)" in capsys.readouterr().err
+    assert "--provider: say which; the file has openai (11), anthropic (2), elevenlabs (2)" in capsys.readouterr().err
     assert run("--provider=openia") == 1
     assert '--provider: the file has no provider "openia" (did you mean "openai"?)' in capsys.readouterr().err
     assert run("--provider=openai", "--from=soon") == 1

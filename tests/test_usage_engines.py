@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,20 @@ providers:
                 quantity: units
                 round: {step: "2.5", mode: up}
                 rates: [{price: "0.5", currency: usd}]
+      - id: kling-any
+        match: {model: {prefix: any}}
+        versions:
+          - from: 2024-01-01
+            charges:
+              - name: s
+                quantity: units
+                tiers:
+                  mode: cliff
+                  by: [units, credits]
+                  rates:
+                    - {up_to: "2.5", price: 1, currency: usd}
+                    - {up_to: "5.5", price: 2, currency: usd}
+                    - {price: 3, currency: usd}
 """
 
 
@@ -50,7 +65,7 @@ def shown(world: World) -> str:
     return "\n".join(sorted(lines))
 
 
-@pytest.mark.parametrize("prices", [None, TIERED], ids=["linear", "by each request's own quantity"])
+@pytest.mark.parametrize("prices", [None, TIERED], ids=["linear", "by each request's own quantities"])
 def test_every_engine_gives_the_same_state(log_url: LogUrl, tmp_path: Path, prices: str | None) -> None:
     rows = some_rows(days=5, per_day=20)
     rows += [Row(5000 + i, NOW - 700 - i, units=f"{i}.{i:06d}5", cost="0.0000000005", model="std-1") for i in range(9)]
@@ -75,6 +90,12 @@ def test_every_engine_gives_the_same_state(log_url: LogUrl, tmp_path: Path, pric
         assert world.findings().ahead == 1
         world.close()
     assert len(found["sqlite"].splitlines()) > 100
+    bands = set(re.findall(r'\["sum:credits\+units", (\d+), (\d+)\]', found["sqlite"]))
+    assert bands == (
+        {("2500000", "2500000"), ("5500000", "3000000"), (str(9 * 10**18), str(9 * 10**18 - 5500000))}
+        if prices
+        else set()
+    )
     for engine in EVERY:
         assert found[engine] == found["sqlite"], engine
 

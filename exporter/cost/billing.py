@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from exporter.cost.charges import Charge, Price, Rate, Rounding, Tier
-from exporter.money import QUANTITY_SCALE
+from exporter.cost.charges import Charge, Price, Rounding, Tier
 
 EXACT: Final = Context(prec=100_000, rounding=ROUND_HALF_EVEN)
 """Wide enough that sums and products of prices never round (Decimal's own 28 digits would)."""
@@ -57,12 +56,12 @@ def tier_of(tiers: Sequence[Tier], value: Decimal) -> Tier:
     return next(tier for tier in tiers if tier.up_to is None or value <= tier.up_to)
 
 
-def request_amount(charge: Charge, rate: Rate | None, value: Decimal, per: Decimal) -> Decimal:
+def request_amount(charge: Charge, price: Price | None, value: Decimal, per: Decimal) -> Decimal:
     """What one request with ``value`` of the charge's quantity and ``per`` of its multiplier is billed, in the unit or
-    currency of its price. ``rate`` is the one that applies; None where the charge has tiers over a request."""
+    currency of its price. ``price`` is the one that applies; None where tiers go by the quantity itself."""
     billed = billed_quantity(charge, value)
-    if rate is not None:
-        amount = EXACT.multiply(billed, per_one(rate))
+    if price is not None:
+        amount = EXACT.multiply(billed, per_one(price))
     else:
         assert charge.tiers is not None  # a charge has rates or tiers: the file is checked
         tiers = charge.tiers.rates
@@ -75,16 +74,3 @@ def request_amount(charge: Charge, rate: Rate | None, value: Decimal, per: Decim
     if charge.max_amount is not None:
         amount = min(amount, charge.max_amount)
     return EXACT.multiply(amount, per)
-
-
-def grid_of(charge: Charge, quantity: str) -> int:
-    """How finely (in steps of 10⁻⁶) requests may be told apart by ``quantity`` and the charge still be exact.
-
-    What is rounded up to whole seconds needs no more than whole seconds, rounded up.
-    """
-    rounding = charge.round
-    if quantity == charge.quantity and rounding is not None and rounding.mode == "up":
-        step = rounding.step.scaleb(QUANTITY_SCALE)
-        if step == step.to_integral_value():
-            return int(step)
-    return 1

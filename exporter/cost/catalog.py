@@ -2,11 +2,15 @@
 
 The package is imported only where a provider names it, and its version is the one that the file pins: prices change
 with the file alone. Each model becomes what a person would write into the file; one that cannot be written so (prices
-by the length of the context or the time of day, of pictures or hours) is known and has no price.
+by the time of day, of pictures or hours) is known and has no price.
+
+A price that goes by the length of the context is chosen by all input of the request, cached or not, and holds for the
+whole request (``genai_prices.types.calc_unit_price``).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from exporter.yamldoc import nearest
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 SOURCE: Final = "https://github.com/pydantic/genai-prices"
 MILLION, THOUSAND = "1000000", "1000"
@@ -39,6 +43,11 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
 
 NEEDED: Final = ("tokens_input", "tokens_output")
 """What every row has where it has a price; the others are optional."""
+
+CONTEXT: Final = tuple(
+    ours for theirs, (ours, _) in KEYS.items() if ours.startswith("tokens_") and "output" not in theirs
+)
+"""The kinds of tokens that are input: their sum is the length of the context."""
 
 
 class Model(NamedTuple):
@@ -106,11 +115,9 @@ def _dated(model: ModelInfo) -> Iterator[tuple[str, ModelPrice]]:
 
 def _charges(prices: ModelPrice) -> tuple[dict[str, Any], ...]:
     given = {key: price for key, price in vars(prices).items() if price is not None}
-    for key, price in given.items():
+    for key in given:
         if key not in KEYS:
             raise LookupError(f"it has a price that goes by something else than tokens ({key})")
-        if not isinstance(price, Decimal):
-            raise LookupError("its price goes by the length of the context")
     if not any(given.get(key) for key in ("input_mtok", "output_mtok")):
         raise LookupError("it has no price")
     if "output_mtok" in given:  # thinking is output, unless it has a price of its own
@@ -118,9 +125,20 @@ def _charges(prices: ModelPrice) -> tuple[dict[str, Any], ...]:
     return tuple(_charge(*KEYS[key], price) for key, price in given.items())
 
 
-def _charge(quantity: str, per: str, price: Decimal) -> dict[str, Any]:
-    rate = {"price": f"{price:f}", "currency": "usd", "per_units": per}
-    return {"name": quantity, "quantity": quantity, "optional": quantity not in NEEDED, "rates": (rate,)}
+def _charge(quantity: str, per: str, price: Decimal | TieredPrices) -> dict[str, Any]:
+    charge = {"name": quantity, "quantity": quantity, "optional": quantity not in NEEDED}
+    if isinstance(price, Decimal):
+        return {**charge, "rates": (_rate(price, per),)}
+    bounds = [tier.start for tier in price.tiers]
+    if not bounds or any(later <= before for before, later in itertools.pairwise((0, *bounds))):
+        raise LookupError("the lengths of the context from which its prices hold are not ascending")
+    costs = [price.base, *(tier.price for tier in price.tiers)]
+    rates = [_rate(cost, per, up_to=str(bound)) for cost, bound in zip(costs, bounds, strict=False)]
+    return {**charge, "tiers": {"mode": "cliff", "by": CONTEXT, "rates": (*rates, _rate(costs[-1], per))}}
+
+
+def _rate(price: Decimal, per: str, **more: str) -> dict[str, str]:
+    return {"price": f"{price:f}", "currency": "usd", "per_units": per, **more}
 
 
 def _matcher(clause: Any) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from decimal import Decimal
 
 from exporter.clock import iso
 from exporter.cost.billing import EXACT, RATE, billed_quantity, graduated, per_one, request_amount, rounded, tier_of
+from exporter.cost.charges import Price, Tier
 from exporter.cost.chargewords import amount_text, number, origin, price_text, tier_text
+from exporter.cost.grain import bands_of, known
 from exporter.cost.metering import Blend
 from exporter.cost.onerow import Row, Step
 from exporter.cost.pricebook import Part, PricedEntry, PricedProvider
@@ -26,6 +28,7 @@ class ChargeTelling:
 
     def steps(self, provider: PricedProvider, entry: PricedEntry, part: Part) -> Iterator[Step]:
         charge, rate = part
+        price: Price | None = rate
         value = self.row.quantity(charge.quantity)
         yield Step(f"charge {charge.name}", f"{number(value)} {charge.quantity}")
         if charge.round is not None:
@@ -50,6 +53,13 @@ class ChargeTelling:
             amount = EXACT.multiply(billed, per_one(rate))
             when = "".join(f", {name}={wanted}" for name, wanted in rate.when.items())
             yield Step("  rate", f"{number(billed)} × {price_text(rate)}{when} = {amount_text(amount, named)}")
+        elif charge.by and charge.tiers is not None:
+            size = known(self.row.key, bands_of(charge))
+            assert size is not None  # one row is known whole
+            price = tier_of(charge.tiers.rates, size)
+            yield Step("  size", f"{number(size)}: {' + '.join(charge.by)}")
+            amount, step = _tier(price, billed)
+            yield step
         else:
             amount, step = _tiers(part, billed)
             yield step
@@ -59,7 +69,7 @@ class ChargeTelling:
                 for word, bound in (("least", charge.min_amount), ("most", charge.max_amount))
                 if bound is not None
             )
-            amount = request_amount(charge, rate, value, WHOLE)
+            amount = request_amount(charge, price, value, WHOLE)
             yield Step("  bounded", f"{bounds}: {amount_text(amount, named)}")
         if charge.per is not None:
             amount = EXACT.multiply(amount, per)
@@ -120,12 +130,18 @@ def _tiers(part: Part, billed: Decimal) -> tuple[Decimal, Step]:
     """What tiers over a request make of ``billed``, in their unit or currency."""
     tiers = part.charge.tiers
     assert tiers is not None  # a charge has rates or tiers: the file is checked
-    named = tiers.rates[0].unit or tiers.rates[0].currency or ""
     if tiers.mode == "graduated":
+        named = tiers.rates[0].unit or tiers.rates[0].currency or ""
         amount = graduated(tiers.rates, billed)
         return amount, Step("  tiers", f"{tier_text(tiers.rates, billed)} = {amount_text(amount, named)}")
-    tier = tier_of(tiers.rates, billed)
+    return _tier(tier_of(tiers.rates, billed), billed)
+
+
+def _tier(tier: Tier, billed: Decimal) -> tuple[Decimal, Step]:
+    """What a tier makes of all of ``billed``, in its unit or currency."""
     amount = EXACT.multiply(billed, per_one(tier))
     upto = "above all others" if tier.up_to is None else f"up to {number(tier.up_to)}"
-    said = f"{number(billed)} × {price_text(tier)}, the tier {upto}, = {amount_text(amount, named)}"
-    return amount, Step("  tier", said)
+    named = tier.unit or tier.currency or ""
+    return amount, Step(
+        "  tier", f"{number(billed)} × {price_text(tier)}, the tier {upto}, = {amount_text(amount, named)}"
+    )

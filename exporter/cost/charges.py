@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from exporter.cost.pricevalues import AttributeText, Dated, Positive
-from exporter.usagelog import Quantity
+from exporter.usagelog import REQUESTS, Quantity
 from exporter.values import Currency
 from exporter.yamldoc import DecimalText, Document, raise_mistakes
 from exporter.yamlread import Place
@@ -50,10 +50,12 @@ class Tier(Price):
 
 class Tiers(Document):
     """``graduated``: each part of the quantity at the price of its tier. ``cliff``: all of it at the price of the
-    tier that the whole falls into. ``over``: each request by itself, or the running total of a calendar month."""
+    tier that the whole falls into. ``over``: each request by itself, or the running total of a calendar month. ``by``:
+    the quantities whose sum, of a request, says the tier; without it the charge's own quantity does."""
 
     mode: Literal["graduated", "cliff"]
     over: Literal["request", "month"] = "request"
+    by: tuple[Quantity, ...] = Field(default=(), min_length=1, max_length=9, json_schema_extra={"uniqueItems": True})
     rates: tuple[Tier, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -69,8 +71,23 @@ class Tiers(Document):
                 mistakes.append((("rates", i, "up_to"), f"must be more than {before}, that of the tier before it"))
             if tier.paid_in != self.rates[0].paid_in:
                 mistakes.append((("rates", i), "is not in the unit or currency of the first tier"))
-        raise_mistakes(mistakes)
+        raise_mistakes(mistakes + list(self._mistaken_by()))
         return self
+
+    def _mistaken_by(self) -> Iterator[tuple[Place, str]]:
+        if not self.by:
+            return
+        if self.mode != "cliff":
+            yield ("mode",), 'must be cliff where "by" chooses the tier'
+        if self.over != "request":
+            yield ("over",), 'must be request where "by" chooses the tier'
+        if len(self.rates) < 2:
+            yield ("by",), "chooses between tiers, and there is one"
+        for i, name in enumerate(self.by):
+            if name == REQUESTS:
+                yield ("by", i), "must be a quantity: each request is one"
+            elif name in self.by[:i]:
+                yield ("by", i), f"{name} is named twice"
 
 
 class Rounding(Document):
@@ -138,14 +155,14 @@ class Charge(Document):
 
     @property
     def linear(self) -> bool:
-        """Whether the price of a sum of requests is the sum of their prices: only sums need be known."""
+        """Whether the price of a sum of requests (of one tier, where ``by`` says it) is the sum of their prices."""
         shaped = (self.round, self.min, self.max, self.min_amount, self.max_amount, self.per)
-        return all(one is None for one in shaped) and (self.tiers is None or self.monthly)
+        return all(one is None for one in shaped) and (self.tiers is None or self.monthly or bool(self.by))
 
-    def each(self) -> tuple[str, ...]:
-        """The quantities of which every request's own value must be known; none where the charge is linear."""
-        named = () if self.linear else (self.quantity, self.per)
-        return tuple(name for name in named if name is not None and name != "requests")
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The quantities whose sum says the tier of a request; none where its own quantity does, or rates are given."""
+        return self.tiers.by if self.tiers else ()
 
 
 class Version(Dated):

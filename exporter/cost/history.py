@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, func, select
 from exporter.clock import BUCKET
 from exporter.cost.booking import Rules, Totals, book_prices, book_usage, count, load_booked
 from exporter.cost.days import Cuts
+from exporter.cost.grain import known
 from exporter.cost.pricebook import PriceBook
 from exporter.store import schema
 from exporter.store.usage import UsageKey, usage_keys
@@ -189,8 +190,7 @@ class History:
         """Days with usage that ``book`` needs told apart by each request's own quantity, and that is not."""
         ids = []
         for id_, key in self.keys.items():
-            told = {name: grid for name, _, grid in key.each}
-            if any(name not in told or grid % told[name] for name, grid in book.grids(key.base).items()):
+            if any(known(key, grain) is None for grain in book.grains(key.base).values()):
                 ids.append(id_)
         table = schema.usage_bucket
         days: set[int] = set()

@@ -3,6 +3,9 @@
 The file (https://github.com/BerriAI/litellm, MIT) maps a model to keys such as ``input_cost_per_token``, in US dollars.
 It has no dates: a draft holds from the day that is asked for. Numbers are read as ``Decimal``, so that each price is
 exactly what is written. What has no counterpart here is said beside its model, and a price of 0 is never taken over.
+
+A price ``…_above_200k_tokens`` is for the whole of a request with more input than that, cached or not, as LiteLLM's own
+cost calculation has it (``_get_token_base_cost``).
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ KEYS: Final[Mapping[str, Mapped]] = {
     "output_cost_per_token": _tokens("tokens_output", optional=False),
     "cache_read_input_token_cost": _tokens("tokens_cache_read"),
     "cache_creation_input_token_cost": _tokens("tokens_cache_write"),
+    "cache_creation_input_token_cost_above_1hr": _tokens("tokens_cache_write_1h"),
     "input_cost_per_audio_token": _tokens("x_tokens_input_audio"),
     "output_cost_per_audio_token": _tokens("x_tokens_output_audio"),
     "cache_read_input_audio_token_cost": _tokens("x_tokens_cache_read_audio"),
@@ -86,7 +90,18 @@ BY_MODE: Final[Mapping[str, Mapping[str, Mapped]]] = {
 _WAYS: Final = ("tokens_input", "characters", "duration_s", "images", "megapixels")
 """Ways to price the same work, the one that counts first; all kinds of tokens are the first."""
 
+_ABOVE: Final = re.compile(r"(.+)_above_(\d+)(k?)_tokens")
+"""The price of requests with more input than that."""
+
 _ORDER: Final = tuple(dict.fromkeys(one.quantity for keys in (KEYS, *BY_MODE.values()) for one in keys.values()))
+
+
+class Cost(NamedTuple):
+    """What a quantity costs; ``above`` are the prices of requests with more than so many tokens of input, ascending."""
+
+    mapped: Mapped
+    price: Decimal
+    above: tuple[tuple[int, Decimal], ...] = ()
 
 
 class LeftOut(NamedTuple):
@@ -102,9 +117,14 @@ class Drafted:
 
     model: str
     source: str
-    charges: dict[str, tuple[Mapped, Decimal]] = field(default_factory=dict)
+    charges: dict[str, Cost] = field(default_factory=dict)
     unmapped: dict[str, str] = field(default_factory=dict)
     deprecated: str | None = None
+
+    @property
+    def input(self) -> tuple[str, ...]:
+        """The kinds of tokens that are input: together they are the length of the context."""
+        return tuple(name for name in self.charges if "tokens_" in name and "tokens_output" not in name)
 
 
 @dataclass
@@ -173,9 +193,13 @@ def _model(model: str, one: Mapping[str, Any]) -> Drafted | LeftOut:
     made = Drafted(model, source if isinstance(source, str) and source.startswith("http") else SOURCE)
     made.deprecated = str(one["deprecation_date"]) if "deprecation_date" in one else None
     mode = str(one.get("mode", ""))
+    longer: dict[str, dict[int, Decimal]] = {}
     for key, value in prices.items():
         price = _number(value)
         if price == 0:
+            continue
+        if (above := _ABOVE.fullmatch(key)) and price is not None and price > 0 and _goes_above(above[1], prices):
+            longer.setdefault(KEYS[above[1]].quantity, {})[int(above[2]) * (1000 if above[3] else 1)] = price
             continue
         mapped = BY_MODE.get(mode, {}).get(key) or KEYS.get(key)
         if key == "output_cost_per_reasoning_token" and price == _number(prices.get("output_cost_per_token")):
@@ -187,9 +211,11 @@ def _model(model: str, one: Mapping[str, Any]) -> Drafted | LeftOut:
         if _another_way(mapped, prices, mode):
             made.unmapped[key] = f"{shown(value)}: another way to price the same"
         elif former is None:
-            made.charges[mapped.quantity] = (mapped, price)
-        elif former[1] != price:  # the same price twice is one price: seconds of speech are both input and output
+            made.charges[mapped.quantity] = Cost(mapped, price)
+        elif former.price != price:  # the same price twice is one price: seconds of speech are both input and output
             made.unmapped[key] = f"{shown(value)}: another price of {mapped.quantity}"
+    for quantity, prices_above in longer.items():
+        made.charges[quantity] = made.charges[quantity]._replace(above=tuple(sorted(prices_above.items())))
     if made.charges:
         made.charges = dict(sorted(made.charges.items(), key=lambda item: _ORDER.index(item[0])))
         return made
@@ -197,6 +223,12 @@ def _model(model: str, one: Mapping[str, Any]) -> Drafted | LeftOut:
         said = ", ".join(f"{key} {value}" for key, value in made.unmapped.items())
         return LeftOut(model, f"none of its prices has a counterpart: {said}")
     return LeftOut(model, "all its prices are 0; if it is free, write that yourself")
+
+
+def _goes_above(key: str, prices: Mapping[str, Any]) -> bool:
+    """Whether ``key`` is the price of a kind of tokens, and has a base that a price of longer requests may replace."""
+    base = _number(prices.get(key))
+    return key in KEYS and _way(KEYS[key].quantity) == _WAYS[0] and base is not None and base > 0
 
 
 def _another_way(mapped: Mapped, prices: Mapping[str, Any], mode: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from exporter.cost.billing import EXACT
-from exporter.cost.litellm import Draft, Drafted, Mapped, shown, text_of
+from exporter.cost.litellm import Cost, Draft, Drafted, Mapped, shown, text_of
 from exporter.values import RESERVED
 from exporter.yamltext import quoted, slug
 
@@ -24,6 +24,8 @@ def yaml_lines(found: Draft, name: str, start: date) -> Iterator[str]:
         yield f"#   {', '.join(own)}"
     if any("tokens_cache_read" in one.charges for one in _all(found)):
         yield "# tokens_input is without the tokens that are counted as tokens_cache_read and tokens_cache_write."
+    if any("tokens_cache_write_1h" in one.charges for one in _all(found)):
+        yield "# tokens_cache_write is without what is kept for an hour: that is tokens_cache_write_1h."
     if found.left_out:
         yield f"# {len(found.left_out)} models were left out; they are listed at the end."
     yield "schema: margin-pricing/1"
@@ -72,13 +74,27 @@ def _entries(provider: str, models: Sequence[Drafted], start: date) -> Iterator[
         yield f"            source: {quoted(one.source)}"
         yield "            checked:"
         yield "            charges:"
-        yield from map(_charge, one.charges.values())
+        for cost in one.charges.values():
+            yield from _charge(cost, one.input)
 
 
-def _charge(charge: tuple[Mapped, Decimal]) -> str:
-    mapped, price = charge
+def _charge(cost: Cost, context: Sequence[str]) -> Iterator[str]:
+    mapped = cost.mapped
+    optional = ", optional: true" if mapped.optional else ""
+    start = f"              - {{name: {mapped.quantity}, quantity: {mapped.quantity}{optional}"
+    if not cost.above:
+        yield f"{start}, rates: [{{{_price(mapped, cost.price)}}}]}}"
+        return
+    bounds = [bound for bound, _ in cost.above]
+    prices = [cost.price, *(price for _, price in cost.above)]
+    yield f"{start},"
+    yield f"                 tiers: {{mode: cliff, by: [{', '.join(context)}], rates: ["
+    for bound, price in zip(bounds, prices, strict=False):
+        yield f"                   {{up_to: {bound}, {_price(mapped, price)}}},"
+    yield f"                   {{{_price(mapped, prices[-1])}}}]}}}}"
+
+
+def _price(mapped: Mapped, price: Decimal) -> str:
     amount = text_of(EXACT.scaleb(price, mapped.digits + mapped.factor))
     per = f", per_units: {10**mapped.digits}" if mapped.digits else ""
-    optional = ", optional: true" if mapped.optional else ""
-    rate = f'{{price: "{amount}", currency: usd{per}}}'
-    return f"              - {{name: {mapped.quantity}, quantity: {mapped.quantity}{optional}, rates: [{rate}]}}"
+    return f'price: "{amount}", currency: usd{per}'

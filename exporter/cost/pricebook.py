@@ -11,15 +11,15 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from math import gcd
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter import yamldoc
 from exporter.cost import catalog
-from exporter.cost.billing import EXACT, grid_of
+from exporter.cost.billing import EXACT
 from exporter.cost.charges import Charge, Rate, Version
+from exporter.cost.grain import Grain, grains_of, joined
 from exporter.cost.matching import Test, anything, matcher_test
 from exporter.cost.plans import Commitment, FixedCost, Subscription
 from exporter.cost.pricefile import (
@@ -75,8 +75,8 @@ class PricedEntry:
     discounts: tuple[Discount, ...]
     estimated: bool
     versions: tuple[Version, ...]
-    grids: Mapping[str, int]
-    """The quantities of which each request's own value must be known, and how finely: in steps of 10⁻⁶."""
+    grains: Mapping[str, Grain]
+    """What must be known of each request's own quantities, by name."""
 
     def matches(self, key: UsageKey) -> bool:
         """Whether the entry is for this model, operation and attributes."""
@@ -139,6 +139,11 @@ class PricedProvider:
         claiming = (entry for entry in matching if entry.claims(key))
         return next(claiming, matching[0] if matching else None)
 
+    def grains(self) -> Iterator[Grain]:
+        """What prices need to know of each request's own quantities."""
+        for entry in (*self.entries, *(known for _, known in self.catalogued if known)):
+            yield from entry.grains.values()
+
     def unit_price_at(self, unit: str, at: int) -> UnitPrice | None:
         """What a unit costs at ``at``; None in a gap."""
         return in_force(self.units[unit], at)
@@ -156,6 +161,7 @@ class PriceBook:
         self.providers = {name: _provider(name, provider) for name, provider in file.providers.items()}
         self.reports_units = any(one.reported is not None for one in self.providers.values())
         self._boundaries = self._find_boundaries()
+        self._grouped_by: Mapping[str, tuple[Grain, frozenset[str]]] | None = None
         self._alias = {plain(name): name for name in file.providers}
         for name, provider in file.providers.items():
             self._alias.update((plain(alias), name) for alias in provider.aliases)
@@ -178,23 +184,24 @@ class PriceBook:
         """Which evidence of its cost counts."""
         return self._evidence.get(self.provider_label(key.provider), self._default_evidence)
 
-    def grids(self, key: UsageKey) -> Mapping[str, int]:
-        """The quantities by whose own value in each request this usage has to be grouped, and how finely."""
+    def grains(self, key: UsageKey) -> Mapping[str, Grain]:
+        """By what of each request's own quantities this usage has to be grouped, and how finely."""
         provider = self.provider_of(key)
         entry = provider.entry_for(key) if provider else None
-        found = entry.grids if entry else {}
-        return {name: grid for name, grid in found.items() if name in key.measures}
+        found = entry.grains if entry else {}
+        return {name: grain for name, grain in found.items() if any(part in key.measures for part in grain.parts)}
 
-    def grouped_by(self) -> Mapping[str, tuple[int, frozenset[str]]]:
-        """Quantity → how finely requests are told apart by it, and the providers' names and aliases that need it."""
-        found: dict[str, tuple[int, frozenset[str]]] = {}
-        for provider in self.providers.values():
-            names = frozenset(alias for alias, name in self._alias.items() if name == provider.name)
-            for entry in provider.entries:
-                for quantity, grid in entry.grids.items():
-                    former, of = found.get(quantity, (0, frozenset()))
-                    found[quantity] = (gcd(former, grid), of | names)
-        return found
+    def grouped_by(self) -> Mapping[str, tuple[Grain, frozenset[str]]]:
+        """Name → how finely requests are told apart by it, and the providers' names and aliases that need it."""
+        if self._grouped_by is None:
+            found: dict[str, tuple[Grain, frozenset[str]]] = {}
+            for provider in self.providers.values():
+                names = frozenset(alias for alias, name in self._alias.items() if name == provider.name)
+                for name, grain in joined(provider.grains()).items():
+                    former, of = found.get(name, (grain, frozenset()))
+                    found[name] = (former.joined(grain), of | names)
+            self._grouped_by = found
+        return self._grouped_by
 
     def boundaries(self) -> tuple[int, ...]:
         """All instants at which any price starts or ends, epoch seconds, ascending."""
@@ -210,6 +217,10 @@ class PriceBook:
         charges = [charge for version in self._versions() for charge in version.charges]
         reported = (one.reported.quantity for one in self.providers.values() if one.reported is not None)
         return frozenset((*reported, *(name for charge in charges for name in asked(charge)))) - {REQUESTS}
+
+    def sizes(self) -> frozenset[tuple[str, ...]]:
+        """The quantities by whose sum prices are chosen: one of each is enough."""
+        return frozenset(charge.by for version in self._versions() for charge in version.charges if charge.by)
 
     def attributes(self) -> frozenset[str]:
         """The attributes that any ``when`` names."""
@@ -300,25 +311,34 @@ def parse_written(text: str, name: str = "pricing.yaml") -> Written:
 
 
 def parts_for(version: Version, key: UsageKey) -> tuple[Part, ...] | None:
-    """Each charge of ``version`` with its rate; None when a quantity or attribute that it needs is not there.
+    """Each charge of ``version`` with its rate; None when a quantity or attribute that it needs is not there. Of the
+    quantities whose sum says the tier, one is enough.
 
     An optional charge whose quantity is not there is left out; at least one charge remains.
     """
     attributes = {name: plain(value) for name, value in key.attributes}
     parts = []
     for charge in version.charges:
-        lacking = any(name != REQUESTS and name not in key.measures for name in asked(charge))
-        if lacking and charge.optional:
+        lacks = lacking(charge, key)
+        if lacks and charge.optional:
             continue
         rate = next((rate for rate in charge.rates if _holds(rate.when, attributes)), None)
-        if lacking or (rate is None and charge.tiers is None):
+        if lacks or (rate is None and charge.tiers is None):
             return None
         parts.append(Part(charge, rate))
     return tuple(parts) or None
 
 
+def lacking(charge: Charge, key: UsageKey) -> list[str]:
+    """The quantities that a charge needs and that usage does not have; ``"a or b"`` where one of them would do."""
+    found = [name for name in asked(charge) if name != REQUESTS and name not in key.measures]
+    if charge.by and not any(name in key.measures for name in charge.by):
+        found.append(" or ".join(charge.by))
+    return found
+
+
 def asked(charge: Charge) -> tuple[str, ...]:
-    """The quantities that a charge needs."""
+    """The quantities that a charge is of."""
     return (charge.quantity,) if charge.per is None else (charge.quantity, charge.per)
 
 
@@ -373,11 +393,6 @@ def _catalogued(name: str, file: Provider) -> Iterator[tuple[Test, PricedEntry |
 
 def _entry(file: Entry, provider: Provider) -> PricedEntry:
     match: Match = file.match
-    grids: dict[str, int] = {}
-    for version in file.versions:
-        for charge in version.charges:
-            for quantity in charge.each():
-                grids[quantity] = gcd(grids.get(quantity, 0), grid_of(charge, quantity))
     return PricedEntry(
         id=file.id,
         model=matcher_test(match.model),
@@ -387,7 +402,7 @@ def _entry(file: Entry, provider: Provider) -> PricedEntry:
         discounts=provider.discounts if file.discounts is None else file.discounts,
         estimated=file.estimated,
         versions=file.versions,
-        grids=grids,
+        grains=joined(grain for version in file.versions for one in version.charges for grain in grains_of(one)),
     )
 
 

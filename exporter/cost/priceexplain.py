@@ -17,7 +17,7 @@ from exporter.cost.chargewords import matcher_text, number, origin
 from exporter.cost.evidence import Chosen, choose, drawn_terms, meters_of
 from exporter.cost.metering import metered_rate
 from exporter.cost.onerow import Row, Step
-from exporter.cost.pricebook import REQUESTS, PricedEntry, PricedProvider, Written, asked, in_force, parts_for
+from exporter.cost.pricebook import PricedEntry, PricedProvider, Written, in_force, lacking, parts_for
 from exporter.cost.pricefile import Entry, EvidenceKind
 from exporter.cost.pricevalues import plain
 from exporter.cost.pricing import Amounts, MeterRate, Pending, Unpriced, UnpricedReason
@@ -148,8 +148,7 @@ class _Telling:
     def _lacks(self, rule: PricedEntry) -> str:
         version = rule.version_at(self.row.at) or rule.versions[-1]
         needed = [charge for charge in version.charges if not charge.optional] or version.charges
-        missing = [name for charge in needed for name in asked(charge) if name not in self.key.measures]
-        missing = [name for name in dict.fromkeys(missing) if name != REQUESTS]
+        missing = dict.fromkeys(name for charge in needed for name in lacking(charge, self.key))
         if missing:
             return f"the row has no {' and no '.join(missing)}"
         names = {name for charge in version.charges for rate in charge.rates for name in rate.when}

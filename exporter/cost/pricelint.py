@@ -151,8 +151,9 @@ def _needs(entry: Entry) -> list[Needs]:
     for version in entry.versions:
         needed = [charge for charge in version.charges if not charge.optional] or version.charges
         quantities = frozenset(name for charge in needed for name in asked(charge)) - {"requests"}
+        sizes = frozenset(" or ".join(sorted(one.by)) for one in needed if one.by and quantities.isdisjoint(one.by))
         choices = [[rate.when for rate in charge.rates] for charge in version.charges if charge.tiers is None]
-        found.append((quantities, [choice for choice in choices if all(choice)]))
+        found.append((quantities | sizes, [choice for choice in choices if all(choice)]))
     return found
 
 

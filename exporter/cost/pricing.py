@@ -15,7 +15,9 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from exporter.cost.billing import EXACT as EXACT
-from exporter.cost.billing import billed_quantity, grid_of, per_one, request_amount
+from exporter.cost.billing import billed_quantity, per_one, request_amount, tier_of
+from exporter.cost.charges import Price
+from exporter.cost.grain import bands_of, known, steps_of
 from exporter.cost.pricebook import (
     OTHER,
     REQUESTS,
@@ -249,11 +251,15 @@ def _billed(part: Part, key: UsageKey) -> tuple[str, Decimal, str | None, str | 
     """Quantity, how much is billed for one of it, and in which unit or currency; of a charge over a month how much of
     its own quantity. None where the key does not tell the quantity of each request."""
     charge = part.charge
-    unit, currency = (part.rate or next(charge.prices())).paid_in
+    price: Price | None = part.rate
+    if charge.by and charge.tiers:
+        size = known(key, bands_of(charge))
+        if size is None:
+            return None
+        price = tier_of(charge.tiers.rates, size)
+    unit, currency = (price or next(charge.prices())).paid_in
     if charge.linear:
-        if part.rate is None:
-            return charge.quantity, WHOLE, unit, currency
-        return charge.quantity, per_one(part.rate), unit, currency
+        return charge.quantity, WHOLE if price is None else per_one(price), unit, currency
     value, per = _own(key, charge.quantity, part), WHOLE
     if charge.per is not None:
         multiplier = _own(key, charge.per, part)
@@ -264,7 +270,7 @@ def _billed(part: Part, key: UsageKey) -> tuple[str, Decimal, str | None, str | 
         return None
     if charge.monthly:
         return REQUESTS, EXACT.multiply(billed_quantity(charge, value), per), unit, currency
-    return REQUESTS, request_amount(charge, part.rate, value, per), unit, currency
+    return REQUESTS, request_amount(charge, price, value, per), unit, currency
 
 
 def _uncharged(parts: Sequence[Part], key: UsageKey) -> tuple[str, ...]:
@@ -278,12 +284,7 @@ def _uncharged(parts: Sequence[Part], key: UsageKey) -> tuple[str, ...]:
 
 def _own(key: UsageKey, quantity: str, part: Part) -> Decimal | None:
     """The quantity of each request of the group; None where it is not known as finely as the charge needs it."""
-    if quantity == REQUESTS:
-        return WHOLE
-    for name, value, grid in key.each:
-        if name == quantity and grid_of(part.charge, quantity) % grid == 0:
-            return EXACT.multiply(Decimal(value), SCALE)
-    return None
+    return WHOLE if quantity == REQUESTS else known(key, steps_of(part.charge, quantity))
 
 
 def _fraction(status: BilledStatus, *told: BillOn) -> Decimal | None:

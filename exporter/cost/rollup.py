@@ -18,7 +18,8 @@ from sqlalchemy.sql.elements import quoted_name
 
 from exporter.clock import BUCKET
 from exporter.cost.days import DAY, Cuts, start_of_day_number
-from exporter.cost.measures import ABSENT, BAD, PRESENT
+from exporter.cost.grain import ABOVE, Bands, Steps
+from exporter.cost.measures import ABSENT, BAD, PRESENT, Measure
 from exporter.cost.pricebook import PriceBook
 from exporter.cost.timecolumn import TimeColumn
 from exporter.cost.usagetable import UsageTable
@@ -80,9 +81,9 @@ class Groups:
 
     def _own(self, key: UsageKey, values: Iterable[tuple[str, int | None]]) -> tuple[tuple[str, int, int], ...]:
         """The quantities of each request, as finely as the price book needs them for this kind of usage."""
-        grids = self.book.grids(key)
-        told = ((name, int(value), grids[name]) for name, value in values if name in grids and value is not None)
-        return tuple((name, up(value, grid), grid) for name, value, grid in told)
+        grains = self.book.grains(key)
+        told = ((name, int(value)) for name, value in values if name in grains and value is not None)
+        return tuple((name, *grains[name].tell(value)) for name, value in told)
 
     def _capped(self, key: UsageKey, own: tuple[tuple[str, int, int], ...]) -> UsageKey:
         if not own:
@@ -112,11 +113,6 @@ class Groups:
             bad=tuple(measure.name for _, measure, state in each if state == BAD),
         )
         return key, tuple(i for i, _, state in each if state == PRESENT)
-
-
-def up(value: int, grid: int) -> int:
-    """``value`` rounded up to a multiple of ``grid``."""
-    return value + -value % grid
 
 
 def text_of(value: Any) -> str:
@@ -152,7 +148,9 @@ class Rollup:
         self.cuts = cuts
         self.groups = groups
         self._engine = time.dialect
-        self.each = tuple(measure.name for measure in table.measures if measure.name in groups.book.grouped_by())
+        mapped = {measure.name for measure in table.measures}
+        grouped_by = sorted(groups.book.grouped_by().items())
+        self.each = tuple(name for name, (grain, _) in grouped_by if not mapped.isdisjoint(grain.parts))
         self._dimensions = [sql for _, sql in table.dimensions] + [self._own(name) for name in self.each]
 
     def buckets(self, connection: Connection, start: int, end: int) -> Buckets:
@@ -322,16 +320,23 @@ class Rollup:
     def _day(self, epoch: str, start: int, end: int) -> str:
         return self.cuts.day_sql(epoch, start, end, self._engine.div)
 
-    def _own(self, quantity: str) -> str:
-        """The quantity of each row, rounded up to what prices need; only for the providers whose prices need it.
+    def _own(self, name: str) -> str:
+        """What prices need to know of each row's own quantities; only for the providers whose prices need it.
 
         A name that SQL folds otherwise than the price book is left out here; its price is ``not_grouped`` then.
         """
-        grid, names = self.groups.book.grouped_by()[quantity]
-        value = next(measure.each(grid) for measure in self.table.measures if measure.name == quantity)
+        grain, names = self.groups.book.grouped_by()[name]
+        parts = [measure for measure in self.table.measures if measure.name in grain.parts]
+        value = parts[0].each(grain.grid) if isinstance(grain, Steps) else self._band(grain, parts)
         provider = self._engine.as_text(dict(self.table.dimensions)["provider"])
         quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(names) if "\\" not in name)
         return f"CASE WHEN lower(trim({provider})) IN ({quoted or 'NULL'}) THEN {value} END"
+
+    def _band(self, bands: Bands, parts: Sequence[Measure]) -> str:
+        """The upper bound of the band that the sum of ``parts`` lies in."""
+        total = " + ".join(f"COALESCE({part.row()}, 0)" for part in parts)
+        bounds = " ".join(f"WHEN {total} <= {top} THEN {self._engine.wide(top)}" for top in bands.tops)
+        return f"CASE {bounds} ELSE {self._engine.wide(ABOVE)} END"
 
     def _states(self) -> str:
         """One number that holds the state of each measure, two bits each."""

@@ -121,6 +121,9 @@ def _usage(usage: UsageSettings, book: PriceBook) -> Iterator[tuple[str, str]]:
     missing = sorted(book.quantities() - mapped)
     if missing:
         yield "warn", f"{name}: prices ask for {', '.join(missing)}, which no column is mapped to"
+    for size in sorted(book.sizes()):
+        if mapped.isdisjoint(size):
+            yield "warn", f"{name}: prices go by the sum of {', '.join(size)}, and no column is mapped to any of them"
     attributes = sorted(book.attributes() - set(usage.attributes))
     if attributes:
         yield "warn", f"{name}: prices depend on {', '.join(attributes)}, which no column is mapped to"
