@@ -8,12 +8,13 @@ from decimal import Decimal
 
 from exporter.clock import iso
 from exporter.cost.billing import EXACT, RATE, billed_quantity, graduated, per_one, request_amount, rounded, tier_of
+from exporter.cost.chargeparts import Part
 from exporter.cost.charges import Price, Tier
 from exporter.cost.chargewords import amount_text, number, origin, price_text, tier_text
 from exporter.cost.grain import bands_of, known
 from exporter.cost.metering import Blend
 from exporter.cost.onerow import Row, Step
-from exporter.cost.pricebook import Part, PricedEntry, PricedProvider
+from exporter.cost.pricebook import PricedEntry, PricedProvider
 from exporter.cost.pricing import WHOLE, Meter
 
 Drawn = Mapping[Meter, Blend]

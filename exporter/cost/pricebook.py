@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 from exporter import yamldoc
 from exporter.cost import catalog
 from exporter.cost.billing import EXACT
-from exporter.cost.charges import Charge, Rate, Version
+from exporter.cost.chargeparts import asked, holds, parts_for
+from exporter.cost.charges import Version
 from exporter.cost.grain import Grain, grains_of, joined
 from exporter.cost.matching import Test, anything, matcher_test
 from exporter.cost.plans import Commitment, FixedCost, Subscription
@@ -56,13 +57,6 @@ class Checked(NamedTuple):
     at: int | None
 
 
-class Part(NamedTuple):
-    """One charge as it applies to a kind of usage: at ``rate``, or by its tiers."""
-
-    charge: Charge
-    rate: Rate | None
-
-
 @dataclass(frozen=True)
 class PricedEntry:
     """An entry of the book with its matchers made."""
@@ -82,7 +76,7 @@ class PricedEntry:
         """Whether the entry is for this model, operation and attributes."""
         if not (self.model(plain(key.model)) and self.operation(plain(key.operation))):
             return False
-        return not self.when or _holds(self.when, {name: plain(value) for name, value in key.attributes})
+        return not self.when or holds(self.when, {name: plain(value) for name, value in key.attributes})
 
     def claims(self, key: UsageKey) -> bool:
         """Whether at least one version finds all it needs in this usage."""
@@ -310,38 +304,6 @@ def parse_written(text: str, name: str = "pricing.yaml") -> Written:
     return Written(name, file, PriceBook(file, hashlib.sha256(text.encode()).hexdigest()), marks)
 
 
-def parts_for(version: Version, key: UsageKey) -> tuple[Part, ...] | None:
-    """Each charge of ``version`` with its rate; None when a quantity or attribute that it needs is not there. Of the
-    quantities whose sum says the tier, one is enough.
-
-    An optional charge whose quantity is not there is left out; at least one charge remains.
-    """
-    attributes = {name: plain(value) for name, value in key.attributes}
-    parts = []
-    for charge in version.charges:
-        lacks = lacking(charge, key)
-        if lacks and charge.optional:
-            continue
-        rate = next((rate for rate in charge.rates if _holds(rate.when, attributes)), None)
-        if lacks or (rate is None and charge.tiers is None):
-            return None
-        parts.append(Part(charge, rate))
-    return tuple(parts) or None
-
-
-def lacking(charge: Charge, key: UsageKey) -> list[str]:
-    """The quantities that a charge needs and that usage does not have; ``"a or b"`` where one of them would do."""
-    found = [name for name in asked(charge) if name != REQUESTS and name not in key.measures]
-    if charge.by and not any(name in key.measures for name in charge.by):
-        found.append(" or ".join(charge.by))
-    return found
-
-
-def asked(charge: Charge) -> tuple[str, ...]:
-    """The quantities that a charge is of."""
-    return (charge.quantity,) if charge.per is None else (charge.quantity, charge.per)
-
-
 def contracted(discounts: Sequence[Discount], at: int) -> Decimal:
     """The part of a list price that is paid at ``at``: 1 without a discount."""
     discount = in_force(discounts, at)
@@ -354,10 +316,6 @@ def in_force(dated: Sequence[D], at: int) -> D | None:
         if one.from_ <= at:
             return one if one.to is None or at < one.to else None
     return None
-
-
-def _holds(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
-    return all(attributes.get(name) == plain(value) for name, value in when.items())
 
 
 def _during(start: int, end: int | None, at: int) -> bool:

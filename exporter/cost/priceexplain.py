@@ -13,11 +13,12 @@ from typing import get_args
 from exporter.clock import iso
 from exporter.cost import catalog
 from exporter.cost.chargeexplain import ChargeTelling, Drawn
+from exporter.cost.chargeparts import lacking, parts_for
 from exporter.cost.chargewords import matcher_text, number, origin
 from exporter.cost.evidence import Chosen, choose, drawn_terms, meters_of
 from exporter.cost.metering import metered_rate
 from exporter.cost.onerow import Row, Step
-from exporter.cost.pricebook import PricedEntry, PricedProvider, Written, in_force, lacking, parts_for
+from exporter.cost.pricebook import PricedEntry, PricedProvider, Written, in_force
 from exporter.cost.pricefile import Entry, EvidenceKind
 from exporter.cost.pricevalues import plain
 from exporter.cost.pricing import Amounts, MeterRate, Pending, Unpriced, UnpricedReason

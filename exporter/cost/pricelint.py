@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 
 from exporter.clock import iso
+from exporter.cost.chargeparts import asked
 from exporter.cost.matching import matcher_test
-from exporter.cost.pricebook import asked, in_force
+from exporter.cost.pricebook import in_force
 from exporter.cost.pricefile import Entry, Matcher, PriceFile, Provider
 from exporter.cost.pricevalues import Dated, Sourced, day_epoch, plain
 from exporter.yamlread import Place

@@ -16,18 +16,10 @@ from typing import Final, Literal, NamedTuple
 
 from exporter.cost.billing import EXACT as EXACT
 from exporter.cost.billing import billed_quantity, per_one, request_amount, tier_of
+from exporter.cost.chargeparts import Part, asked, parts_for
 from exporter.cost.charges import Price
 from exporter.cost.grain import bands_of, known, steps_of
-from exporter.cost.pricebook import (
-    OTHER,
-    REQUESTS,
-    Part,
-    PriceBook,
-    PricedEntry,
-    PricedProvider,
-    asked,
-    parts_for,
-)
+from exporter.cost.pricebook import OTHER, REQUESTS, PriceBook, PricedEntry, PricedProvider
 from exporter.cost.pricefile import BilledStatus, BillOn
 from exporter.money import QUANTITY_SCALE
 from exporter.store.usage import UsageKey
