@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
@@ -29,7 +29,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Document(BaseModel):
-    """Base of every model that is read from a file: unknown keys refused, values not coerced, frozen."""
+    """Base of every model that is read from a file: unknown keys refused, values not coerced, frozen.
+
+    ``elsewhere`` are keys that somebody may well look for here, with what to do instead.
+    """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -204,7 +209,10 @@ _SAID = {
 def _text(details: ErrorDetails, model: type[BaseModel], place: Place) -> str:
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return f'unknown key "{place[-1]}"{nearest(str(place[-1]), _known_keys(model, place[:-1]))}'
+        found = _model_at(model, place[:-1])
+        if found is not None and issubclass(found, Document) and (instead := found.elsewhere.get(str(place[-1]))):
+            return f'unknown key "{place[-1]}": {instead}'
+        return f'unknown key "{place[-1]}"{nearest(str(place[-1]), _known_keys(found))}'
     if kind == "missing":
         return f'the key "{place[-1]}" is missing'
     if kind == "value_error":
@@ -225,15 +233,17 @@ def _text(details: ErrorDetails, model: type[BaseModel], place: Place) -> str:
     return _SAID.get(kind, details["msg"])
 
 
-def _known_keys(model: type[BaseModel], place: Place) -> list[str]:
-    """The keys that are valid at ``place``, by walking the models' types."""
+def _known_keys(model: type[BaseModel] | None) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
+    """The model of what is at ``place``, by walking the models' types."""
     at: Any = model
     for step in place:
         at = _below(at, step)
     at = _bare(at)
-    if not (isinstance(at, type) and issubclass(at, BaseModel)):
-        return []
-    return [field.alias or name for name, field in at.model_fields.items()]
+    return at if isinstance(at, type) and issubclass(at, BaseModel) else None
 
 
 def _bare(kind: Any) -> Any:

@@ -282,6 +282,7 @@ def allocating(method: str) -> Pricing:
     [
         ("cost", {"a": Fraction(100, 155), "b": Fraction(20, 155), OTHER: Fraction(30, 155)}),
         ("revenue", {"a": Fraction(80, 143), "b": Fraction(60, 143), OTHER: 0}),  # 80, 60, 0, and 3 of nobody
+        ("requests", {"a": Fraction(2, 5), "b": Fraction(1, 5), OTHER: Fraction(1, 5)}),  # and 1 of nobody
         ("none", {"a": 0, "b": 0, OTHER: 0}),
     ],
 )
@@ -299,14 +300,25 @@ def test_plans_are_borne_as_the_price_book_says(
     assert by.cost == before.cost
 
 
+def test_requests_of_a_part_of_a_day_are_shared_as_the_day(settings: Settings, pricing: Pricing) -> None:
+    """24h begins yesterday at 15:15: the one request after that is a's and b's as the two of the whole day are."""
+    calls = [("a", TODAY - DAY, 1, 60), ("b", TODAY - DAY + 16 * 3600, 1, 40), ("a", TODAY, 1, 10)]
+    made = world(SALES, calls, ("a",), settings=settings)
+    by = [shown(made, one, settings, "24h")[1].gross_profit["cash"] for one in (pricing, allocating("requests"))]
+    borne = Fraction(1296, 10) * (AT - TODAY) / DAY
+    off = {label: by[0][label] - by[1][label] for label in ("a", OTHER)}
+    assert off == {"a": borne * Fraction(3, 4), OTHER: borne * Fraction(1, 4)}
+
+
 def test_what_nobody_can_bear_is_nobodys(settings: Settings, pricing: Pricing) -> None:
     made = world(SALES, [], ("a", "b"), settings=settings)
-    by = [shown(made, one, settings)[1].gross_profit["cash"] for one in (pricing, allocating("cost"))]
-    assert {label: by[0][label] - by[1][label] for label in ("a", "b", OTHER)} == {"a": 0, "b": 0, OTHER: 0}
+    for method in ("cost", "requests"):
+        by = [shown(made, one, settings)[1].gross_profit["cash"] for one in (pricing, allocating(method))]
+        assert {label: by[0][label] - by[1][label] for label in ("a", "b", OTHER)} == {"a": 0, "b": 0, OTHER: 0}
 
 
 @given(
-    st.sampled_from(["none", "cost", "revenue"]).map(allocating),
+    st.sampled_from(["none", "cost", "revenue", "requests"]).map(allocating),
     RANDOM_SALES,
     RANDOM_CALLS,
     st.sets(st.sampled_from(CUSTOMERS[1:])),

@@ -221,8 +221,44 @@ def test_each_doubt_has_its_own_line(text: str, expected: list[str]) -> None:
 
 def test_aliases_that_no_usage_names() -> None:
     file = parse_written(HEAD + "    aliases: [Kling AI, KLING_V1]\n").file
-    found = [said for _, said in warnings(file, TODAY, 90, {"kling ai ", "x"})]
+    found = [said for _, said in warnings(file, TODAY, 90, {("kling ai ", "std"), ("x", "y")})]
     assert found == ['no stored usage names the provider "KLING_V1"']
+
+
+CATALOGUED = (
+    HEAD.replace("  k:", "  deepseek:") + "    aliases: [DS]\n    catalog: {source: genai-prices, pin: 0.2.3CHECKED}\n"
+    "    prices:\n" + entry("mine", "{model: {prefix: mine}}")
+)
+
+
+@pytest.mark.parametrize(
+    ("checked", "expected"),
+    [
+        ("", [": was never checked; say on which day it was last compared with its source (checked)"]),
+        (", checked: 2026-11-01", []),
+        (", checked: 2026-08-23", [".checked: was last compared with its source 91 days ago, on 2026-08-23"]),
+    ],
+)
+def test_a_catalogue_grows_old_like_any_price(checked: str, expected: list[str]) -> None:
+    file = parse_written(CATALOGUED.replace("CHECKED", checked)).file
+    found = [f"{show(place)}: {said}" for place, said in warnings(file, TODAY, 90)]
+    assert found == [f"providers.deepseek.catalog{one}" for one in expected]
+
+
+def test_models_in_use_that_a_catalogue_lacks() -> None:
+    file = parse_written(CATALOGUED.replace("CHECKED", ", checked: 2026-11-01")).file
+    used = ("deepseek-v3.2", "deepseek-chat", "Deepseek-Chat", "mine-1", "nobody-knows")
+    logged = {*(("ds ", model) for model in used), ("openai", "gpt-unknown")}
+    said = "providers.deepseek.catalog: has no price for the model"
+    more = "of stored usage: its price goes by the time of day; write one under prices"
+    assert [f"{show(place)}: {text}" for place, text in warnings(file, TODAY, 90, logged)] == [
+        f'{said} "deepseek-chat" {more}',
+        f'{said} "nobody-knows" of stored usage: does not know it; write one under prices',
+    ]
+    many = {("deepseek", f"unknown-{i}") for i in range(23)}
+    found = [text for _, text in warnings(file, TODAY, 90, many)]
+    assert len(found) == 22  # and nobody writes the alias
+    assert found[-1] == "has no price for 3 more models of stored usage; pricing unpriced lists them"
 
 
 def test_what_is_shipped_holds_no_doubt_but_age() -> None:

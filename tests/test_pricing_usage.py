@@ -360,5 +360,5 @@ def test_the_commands(world: PriceWorld, monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().out.startswith("component,provider,model,requests,old_cost,new_cost,difference,newly")
     assert cli.main(["pricing", "unpriced", config, f"--pricing.file={old}", "--since=2026-11-01"]) == 0
     assert "no_match" in capsys.readouterr().out
-    assert cli.main(["pricing", "lint", config, f"--pricing.file={old}", "--stored-aliases", "--format=json"]) == 0
+    assert cli.main(["pricing", "lint", config, f"--pricing.file={old}", "--stored-usage", "--format=json"]) == 0
     assert cli.main(["pricing", "diff", str(old), "/none.yaml", config]) == 1

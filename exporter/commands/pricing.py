@@ -44,7 +44,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     pricing_flag(lint)
     flag(lint, "--older-than", "warn of prices that were checked so long ago", "90d")
     switch(lint, "--strict", "end with status 1 for warnings, too")
-    switch(lint, "--stored-aliases", "warn of aliases that no stored usage names (reads margin.yaml and the state)")
+    switch(
+        lint,
+        "--stored-usage",
+        "warn of aliases that no stored usage names, and of models of it that a catalogue lacks (reads margin.yaml and"
+        " the state)",
+    )
     _format(lint)
     config_flag(lint)
 
@@ -128,9 +133,9 @@ def run(chosen: Chosen) -> int:
 
 
 def _lint(chosen: Chosen) -> int:
-    from exporter.serve.pricinglint import lint, logged_providers
+    from exporter.serve.pricinglint import lint, logged_models
 
-    logged = logged_providers(path(chosen["config.file"]), os.environ) if chosen["stored_aliases"] else None
+    logged = logged_models(path(chosen["config.file"]), os.environ) if chosen["stored_usage"] else None
     file, form = Path(str(chosen["pricing.file"])), str(chosen["format"])
     return lint(file, str(chosen["older_than"]), form, strict=bool(chosen["strict"]), logged=logged)
 

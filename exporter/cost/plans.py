@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from exporter.clock import iso
 from exporter.cost.pricevalues import Dated, Id, Instant, Positive, Sourced
@@ -15,9 +15,21 @@ Every = Literal["day", "week", "month", "year"]
 """A period of calendar time, counted from the plan's ``from``."""
 
 
-Allocation = Literal["none", "cost", "revenue"]
-"""In proportion to what a cost is shared among customers and products: not at all, to the cost of their usage, or to
-their revenue."""
+Allocation = Literal["none", "cost", "revenue", "requests"]
+"""In proportion to what a cost is shared among customers and products: not at all, to the cost of their usage, to their
+revenue, or to the number of their requests, whatever became of them."""
+
+
+def _known_way(value: object) -> object:
+    instead = {
+        "usage": '"usage" is said more exactly here: "cost" of their usage, or "requests"',
+        "jobs": 'jobs are not kept by customer; "requests" comes nearest',
+        "customers": "nothing is shared in equal parts, since only the most important customers are kept apart;"
+        ' "requests" or "revenue" come nearest',
+    }
+    if isinstance(value, str) and value in instead:
+        raise ValueError(instead[value])
+    return value
 
 
 class Recurring(Dated):
@@ -27,7 +39,7 @@ class Recurring(Dated):
     amount: DecimalText
     currency: Currency
     every: Every
-    allocate_by: Allocation = "none"
+    allocate_by: Annotated[Allocation, BeforeValidator(_known_way)] = "none"
 
 
 class Includes(Document):

@@ -6,19 +6,31 @@ The parts have files of their own: ``charges`` (what a call costs), ``plans`` (w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from exporter.cost import catalog
 from exporter.cost.charges import Version
 from exporter.cost.plans import Commitment, FixedCost, Subscription
-from exporter.cost.pricevalues import AttributeText, Dated, Discount, Id, overlaps, plain, twice
+from exporter.cost.pricevalues import AttributeText, Dated, Discount, Id, Sourced, overlaps, plain, twice
 from exporter.usagelog import Quantity
-from exporter.values import Currency, Day, Name, ZoneName
+from exporter.values import Currency, Name, ZoneName
 from exporter.yamldoc import DecimalText, Document, nearest, raise_mistakes
 from exporter.yamlread import Place
+
+DERIVED = (
+    "no price is asked of a provider, since nothing here polls one; write what a unit cost as a dated price with its"
+    " source, and the next one when it changes"
+)
+"""What is said of a unit whose price shall be derived, as of PiAPI's points."""
+
+UNKNOWN = (
+    "what has no price stays unpriced and is shown; to see no margin rather than one that is too good set"
+    " strict.coverage_min in margin.yaml, and a fallback is an entry of prices with estimated: true"
+)
+"""What is said to who wants another answer to usage without a price."""
 
 BilledStatus = Literal["succeeded", "failed", "moderated", "canceled"]
 """A pending row is not billed yet and an unknown one never."""
@@ -66,6 +78,11 @@ class Match(Document):
 
 class UnitPrice(Dated):
     """What one provider unit (credit, point) costs."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "derived": DERIVED,
+        "basis": "prices here are list prices; what was agreed off them goes under discounts",
+    }
 
     price: DecimalText
     currency: Currency
@@ -130,16 +147,29 @@ class ReportedUnits(Document):
     unit: str
 
 
-class Catalog(Document):
+class Catalog(Sourced):
     """Where prices come from of models that no entry of the provider matches, and which version of it."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {"on_missing": "what the catalogue lacks is unpriced (no_match), always"}
 
     source: Literal["genai-prices"]
     pin: str = Field(min_length=1)
-    checked: Day | None = None
+
+
+def _not_derived(value: object) -> object:
+    if isinstance(value, dict) and "derived" in value:
+        raise ValueError(DERIVED)
+    return value
 
 
 class Provider(Document):
     """Who sends the bill. The order of ``prices`` is their priority."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "cost_source": "is order under evidence",
+        "reported_guard": "is min_ratio and max_ratio under evidence",
+        "unknown": UNKNOWN,
+    }
 
     aliases: tuple[Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})], ...] = ()
     time_zone: ZoneName = "UTC"
@@ -148,7 +178,7 @@ class Provider(Document):
     reported: ReportedUnits | None = None
     catalog: Catalog | None = None
     discounts: tuple[Discount, ...] = ()
-    units: dict[str, tuple[UnitPrice, ...]] = Field(default_factory=dict)
+    units: dict[str, Annotated[tuple[UnitPrice, ...], BeforeValidator(_not_derived)]] = Field(default_factory=dict)
     prices: tuple[Entry, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     commitments: tuple[Commitment, ...] = ()
@@ -194,12 +224,25 @@ class Provider(Document):
 class Defaults(Document):
     """What holds for every provider that does not say otherwise."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "price_at": "a row has one time, columns.time in margin.yaml; map it to what the provider bills by",
+        "cost_source": "is order under evidence",
+        "reported_guard": "is min_ratio and max_ratio under evidence",
+    }
+
     bill_on: BillOn = Field(default_factory=dict)
     evidence: Evidence = Evidence()
 
 
 class PriceFile(Document):
     """The whole of pricing.yaml."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "fx": "exchange rates are in margin.yaml",
+        "reporting_currency": "it is in margin.yaml",
+        "payment_fees": "fees are Stripe's own, from its ledger; there is nothing to set",
+        "unknown": UNKNOWN,
+    }
 
     schema_name: Literal["margin-pricing/1"] = Field(alias="schema")
     defaults: Defaults = Defaults()

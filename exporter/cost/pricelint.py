@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 
 from exporter.clock import iso
+from exporter.cost import catalog
 from exporter.cost.chargeparts import asked
 from exporter.cost.matching import matcher_test
 from exporter.cost.pricebook import in_force
@@ -23,15 +24,22 @@ Warned = tuple[Place, str]
 EVERYTHING = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$"})
 """Regular expressions that let any name through."""
 
+FEW = 20
+"""So many models are named that a catalogue lacks."""
 
-def warnings(file: PriceFile, today: date, days: int, logged: Collection[str] | None = None) -> Iterator[Warned]:
+
+def warnings(
+    file: PriceFile, today: date, days: int, logged: Collection[tuple[str, str]] | None = None
+) -> Iterator[Warned]:
     """All warnings, in no order. A price is old when it was checked more than ``days`` before ``today``.
 
-    ``logged`` are the providers' names as they stand in stored usage: with them an alias that nobody writes is told.
+    ``logged`` are providers and models as they stand in stored usage: with them an alias that nobody writes is told,
+    and a model that a catalogue does not price.
     """
     for name, provider in file.providers.items():
         top: Place = ("providers", name)
         yield from _aliases(name, provider, logged)
+        yield from _uncatalogued((*top, "catalog"), name, provider, logged or ())
         yield from _unused_units(top, provider)
         for place, one in _sourced(top, provider, day_epoch(today)):
             yield from _provenance(place, one, today, days)
@@ -61,6 +69,8 @@ def _sourced(top: Place, provider: Provider, now: int) -> Iterator[tuple[Place, 
             end = one.to if one.to is not None else dated[i + 1].from_ if i + 1 < len(dated) else None
             if end is None or end > now:
                 yield (*place, i), one
+    if provider.catalog is not None:
+        yield (*top, "catalog"), provider.catalog
     for i, plan in enumerate(provider.subscriptions):
         if plan.to is None or plan.to > now:
             yield (*top, "subscriptions", i), plan
@@ -195,12 +205,37 @@ def _unreached_rates(place: Place, entry: Entry) -> Iterator[Warned]:
                     yield at, "is never reached: a rate before it asks for no more than this one"
 
 
+# --- what a catalogue lacks -----------------------------------------------------------------------------------------
+
+
+def _uncatalogued(place: Place, name: str, provider: Provider, logged: Collection[tuple[str, str]]) -> Iterator[Warned]:
+    """Models of stored usage that neither the file nor the catalogue prices."""
+    if provider.catalog is None:
+        return
+    names = {plain(name), *map(plain, provider.aliases)}
+    own = [matcher_test(entry.match.model) for entry in provider.prices]
+    known = catalog.models(name, provider.catalog.pin, provider.catalog.checked)
+    tests = [(matcher_test(Matcher.model_validate(model.match)), model) for model in known]
+    used = sorted({plain(model) for said, model in logged if plain(said) in names})
+    told = 0
+    for model in (one for one in used if not any(test(one) for test in own)):
+        found = next((one for test, one in tests if test(model)), None)
+        if found is not None and found.entry is not None:
+            continue
+        told += 1
+        if told <= FEW:
+            lacks = "does not know it" if found is None else found.lacks
+            yield place, f'has no price for the model "{model}" of stored usage: {lacks}; write one under prices'
+    if told > FEW:
+        yield place, f"has no price for {told - FEW} more models of stored usage; pricing unpriced lists them"
+
+
 # --- names that nobody needs ----------------------------------------------------------------------------------------
 
 
-def _aliases(name: str, provider: Provider, logged: Collection[str] | None) -> Iterator[Warned]:
+def _aliases(name: str, provider: Provider, logged: Collection[tuple[str, str]] | None) -> Iterator[Warned]:
     seen = {plain(name)}
-    written = None if logged is None else {plain(one) for one in logged}
+    written = None if logged is None else {plain(one) for one, _ in logged}
     for i, alias in enumerate(provider.aliases):
         place: Place = ("providers", name, "aliases", i)
         if plain(alias) in seen:

@@ -16,7 +16,7 @@ not. Windows of whole days, and days up to now, are exact.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -26,7 +26,7 @@ from exporter.config import Settings
 from exporter.cost.pricing import EXACT, Priced
 from exporter.margin.earnings import Earnings, recognized_by
 from exporter.margin.figures import Figures
-from exporter.margin.groups import OTHER, UNATTRIBUTED, DayCost, Grouped, Money, Shares
+from exporter.margin.groups import OTHER, UNATTRIBUTED, DayShares, Grouped, Money, Shares
 from exporter.margin.ledger import Ledger, cut, split
 from exporter.margin.parts import Part
 from exporter.margin.plans import allocated
@@ -67,7 +67,7 @@ def attribute(figures: Figures, grouped: Grouped, ledger: Ledger, pricing: Prici
         if end not in shared:
             shared[end] = _costs(grouped, ledger, pricing, settings, window.start, end)
         fees = _fees(grouped, ledger, settings, window.start, end)
-        plans = _allocated(sales, shared[end], pricing, settings, window.start, end)
+        plans = _allocated(sales, shared[end], grouped, ledger, pricing, settings, window.start, end)
         profit[basis] = _profits(sales, fees, shared[end], plans, total)
     return Attributed(revenue, costs, profit)
 
@@ -103,12 +103,25 @@ def _money(ledger: Ledger, settings: Settings, start: int, end: int) -> Money:
     return whole
 
 
-def _allocated(revenue: Amounts, costs: Amounts, pricing: Pricing, settings: Settings, start: int, end: int) -> Amounts:
-    """What of plans and fixed costs each label bears in ``[start, end)``, in proportion to its usage's cost or to its
-    revenue, where that is above 0. Where nobody has any, nobody bears it."""
+def _allocated(
+    revenue: Amounts,
+    costs: Amounts,
+    grouped: Grouped,
+    ledger: Ledger,
+    pricing: Pricing,
+    settings: Settings,
+    start: int,
+    end: int,
+) -> Amounts:
+    """What of plans and fixed costs each label bears in ``[start, end)``, in proportion to its usage's cost, to its
+    requests or to its revenue, where that is above 0. Where nobody has any, nobody bears it."""
     found = dict.fromkeys(revenue, Fraction(0))
     for method, amount in allocated(pricing.book, settings.fx, settings.zone, start, end).items():
-        weights = {label: max(Fraction(0), of) for label, of in (costs if method == "cost" else revenue).items()}
+        if method == "requests":
+            by = _requests(grouped, ledger, settings, start, end)
+        else:
+            by = costs if method == "cost" else revenue
+        weights = {label: max(Fraction(0), of) for label, of in by.items()}
         whole = sum(weights.values(), Fraction(0))
         if whole:
             _add(found, {label: Fraction(amount) * weight / whole for label, weight in weights.items()})
@@ -132,12 +145,48 @@ def _remainder(known: Amounts, grouped: Grouped, total: Decimal) -> Amounts:
 
 def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Settings, start: int, end: int) -> Amounts:
     """Cost of usage in ``[start, end)`` by label."""
-    fx, zone = settings.fx, settings.zone
+
+    def whole(part: Part) -> Mapping[int, Decimal]:
+        return pricing.cost(part, ledger.keys, settings.fx, settings.zone, ledger.settled).by_key
+
+    def day(segment: Part) -> DayShares:
+        return _day(grouped, segment, ledger, pricing, settings)
+
+    total = ledger.cost_in(start, end, pricing, settings).total
+    return _remainder(_spread(ledger, settings, start, end, whole, day), grouped, total)
+
+
+def _requests(grouped: Grouped, ledger: Ledger, settings: Settings, start: int, end: int) -> Amounts:
+    """Requests in ``[start, end)`` by label, whatever became of them."""
+
+    def day(segment: Part) -> DayShares:
+        return _day_requests(grouped, segment, ledger.keys)
+
+    parts = ledger.usage_in(start, end, settings.zone)
+    total = sum(one.requests for part in parts for one in part.totals)
+    return _remainder(_spread(ledger, settings, start, end, requests_of, day), grouped, Decimal(total))
+
+
+def requests_of(part: Part) -> Mapping[int, Decimal]:
+    """Requests by key."""
+    return {total.key_id: Decimal(total.requests) for total in part.totals}
+
+
+def _spread(
+    ledger: Ledger,
+    settings: Settings,
+    start: int,
+    end: int,
+    whole: Callable[[Part], Mapping[int, Decimal]],
+    day: Callable[[Part], DayShares],
+) -> dict[str, Fraction]:
+    """What ``day`` says of whole days; and of days that ``[start, end)`` begins or ends in, the part that is in it."""
+    zone = settings.zone
     found: dict[str, Fraction] = {}
     parts = split(start, end, zone)
     for segment in ledger.segments:
         if parts.days[0] <= segment.start < parts.days[1]:
-            _add(found, _day(grouped, segment, ledger, pricing, settings).by_label)
+            _add(found, day(segment).by_label)
     starts = [segment.start for segment in ledger.segments]
     edges: dict[int, dict[int, Decimal]] = {}
     for low, high in parts.edges:
@@ -148,17 +197,15 @@ def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Setting
                 if place < 0 or starts[place] < midnight:
                     continue
                 of_day = edges.setdefault(place, {})
-                for key, cost in pricing.cost(bucket, ledger.keys, fx, zone, ledger.settled).by_key.items():
-                    of_day[key] = of_day.get(key, Decimal(0)) + cost
+                for key, amount in whole(bucket).items():
+                    of_day[key] = of_day.get(key, Decimal(0)) + amount
     for place, of_day in edges.items():
         segment = ledger.segments[place]
-        day = _day(grouped, segment, ledger, pricing, settings)
-        whole = pricing.cost(segment, ledger.keys, fx, zone, ledger.settled).by_key
-        for key, cost in of_day.items():
-            part = Fraction(cost) / Fraction(whole[key]) if whole.get(key) else 0
-            _add(found, {label: share * part for label, share in day.by_key.get(key, {}).items()})
-    total = ledger.cost_in(start, end, pricing, settings).total
-    return _remainder(found, grouped, total)
+        shares, of_segment = day(segment), whole(segment)
+        for key, amount in of_day.items():
+            part = Fraction(amount) / Fraction(of_segment[key]) if of_segment.get(key) else 0
+            _add(found, {label: share * part for label, share in shares.by_key.get(key, {}).items()})
+    return found
 
 
 def _add(sums: dict[str, Fraction], amounts: Mapping[str, Fraction]) -> None:
@@ -172,7 +219,7 @@ def _day(
     ledger: Ledger,
     pricing: Pricing,
     settings: Settings,
-) -> DayCost:
+) -> DayShares:
     """Cost of a segment by label; remembered as long as neither its usage nor its prices change."""
     shares = grouped.usage.get(segment.start)
     if shares is None:
@@ -184,6 +231,27 @@ def _day(
     return known[1]
 
 
+def _day_requests(grouped: Grouped, segment: Part, keys: Mapping[int, UsageKey]) -> DayShares:
+    """Requests of a segment by label; remembered as long as its usage does not change."""
+    shares = grouped.usage.get(segment.start)
+    if shares is None:
+        shares = Shares(segment.start, ())
+    known = grouped.requests.get(shares)
+    if known is None or known[0][0] is not segment:
+        by_key: dict[int, dict[str, Fraction]] = {}
+        for total in segment.totals:
+            if (own := grouped.own(keys[total.key_id])) is not None:
+                by_key[total.key_id] = {own: Fraction(total.requests)}
+        for share in shares.totals:
+            if grouped.own(keys[share.key_id]) is None:
+                _add(by_key.setdefault(share.key_id, {}), {share.customer_id: Fraction(share.requests)})
+        by_label: dict[str, Fraction] = {}
+        for of_key in by_key.values():
+            _add(by_label, of_key)
+        known = grouped.requests[shares] = ((segment,), DayShares(by_label, by_key))
+    return known[1]
+
+
 def _share_out(
     grouped: Grouped,
     segment: Part,
@@ -191,7 +259,7 @@ def _share_out(
     ledger: Ledger,
     pricing: Pricing,
     settings: Settings,
-) -> DayCost:
+) -> DayShares:
     """Each kind of usage costs what it costs; labels share it in proportion to what theirs would cost alone."""
     keys = ledger.keys
     costs = pricing.cost(segment, keys, settings.fx, settings.zone, ledger.settled).by_key
@@ -217,7 +285,7 @@ def _share_out(
     by_label: dict[str, Fraction] = {}
     for of_key in by_key.values():
         _add(by_label, of_key)
-    return DayCost(by_label, by_key)
+    return DayShares(by_label, by_key)
 
 
 def _weight(total: UsageTotal, keys: Mapping[int, UsageKey], pricing: Pricing, settings: Settings) -> Fraction:

@@ -53,6 +53,7 @@ class GroupMemory:
         self._product_days: dict[DayKey, tuple[int, list[CashTotal]]] = {}
         self._usage: dict[str, Usage] = {CUSTOMER: {}, PRODUCT: {}}
         self._days: Days = WeakKeyDictionary()
+        self._requests: Days = WeakKeyDictionary()
 
     def read(
         self,
@@ -85,6 +86,7 @@ class GroupMemory:
                 ),
                 lambda _key: None,
                 self._days,
+                requests=self._requests,
             )
         if reason := get_cursor(connection, CHOICE, PRODUCT):
             labels = members(connection, PRODUCT)
@@ -111,6 +113,7 @@ class GroupMemory:
                 lambda key: label(key.product) if key.product else None,
                 self._days,
                 linked=True,
+                requests=self._requests,
             )
         return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -115,7 +115,8 @@ class Grouped:
 
     ``labels`` have series of their own. ``cash`` and ``usage`` know these and one of ``other`` and ``unattributed``;
     ``rest`` is the one of the two that gets what remains. ``own`` is the label of a kind of usage that says itself
-    whose it is, else None. ``linked``: money is known by invoices only.
+    whose it is, else None. ``linked``: money is known by invoices only. ``days`` and ``requests`` remember what was
+    shared out.
     """
 
     labels: Sequence[str]
@@ -125,15 +126,16 @@ class Grouped:
     own: Callable[[UsageKey], str | None]
     days: Days
     linked: bool = False
+    requests: Days = field(default_factory=WeakKeyDictionary)
 
 
 @dataclass(frozen=True)
-class DayCost:
-    """Cost of one segment by label, and by key and label, in major units of the reporting currency."""
+class DayShares:
+    """Cost of one segment (major units of the reporting currency) or its requests, by label, and by key and label."""
 
     by_label: Mapping[str, Fraction]
     by_key: Mapping[int, Mapping[str, Fraction]]
 
 
-Days = WeakKeyDictionary[Shares, tuple[tuple[object, ...], DayCost]]
-"""Costs that were shared out before, with what they were made of."""
+Days = WeakKeyDictionary[Shares, tuple[tuple[object, ...], DayShares]]
+"""What was shared out before, with what it was made of."""

@@ -57,7 +57,7 @@ def plans_of(book: PriceBook, settled: Settled, fx: Fx, zone: ZoneInfo, start: i
 def allocated(book: PriceBook, fx: Fx, zone: ZoneInfo, start: int, end: int) -> Mapping[Allocation, Decimal]:
     """What of plans and fixed costs is to be shared among customers and products in ``[start, end)``, by how."""
     found = Plans()
-    shared: dict[Allocation, list[tuple[Recurring, ZoneInfo]]] = {"cost": [], "revenue": []}
+    shared: dict[Allocation, list[tuple[Recurring, ZoneInfo]]] = {"cost": [], "revenue": [], "requests": []}
     for provider in book.providers.values():
         for plan in provider.subscriptions:
             shared.get(plan.allocate_by, []).append((plan, provider.zone))

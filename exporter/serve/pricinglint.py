@@ -20,6 +20,9 @@ from exporter.values import duration
 from exporter.yamldoc import DocumentError
 from exporter.yamlread import Mark, show
 
+Logged = Collection[tuple[str, str]]
+"""Providers and models, as a log has them."""
+
 HEADS = ("file", "line", "column", "level", "path", "message", "text")
 
 
@@ -32,7 +35,7 @@ class Found(NamedTuple):
     text: str
 
 
-def lint(path: Path, older_than: str, form: str, *, strict: bool, logged: Collection[str] | None = None) -> int:
+def lint(path: Path, older_than: str, form: str, *, strict: bool, logged: Logged | None = None) -> int:
     """Print what was found; returns 0, or 1 where anything is wrong (``strict``: or doubtful). Raises ConfigError."""
     text = yamldoc.read_text(path)
     found = sorted(_found(text, str(path), days_of(older_than), logged))
@@ -40,9 +43,7 @@ def lint(path: Path, older_than: str, form: str, *, strict: bool, logged: Collec
     return int(any(strict or one.level == "error" for one in found))
 
 
-def _found(
-    text: str, name: str, days: int, logged: Collection[str] | None, clock: Clock | None = None
-) -> Iterator[Found]:
+def _found(text: str, name: str, days: int, logged: Logged | None, clock: Clock | None = None) -> Iterator[Found]:
     try:
         written = parse_written(text, name)
     except DocumentError as error:
@@ -62,11 +63,11 @@ def days_of(text: str) -> int:
         raise ConfigError(f'--older-than: "{text}" {error}') from None
 
 
-def logged_providers(config_file: Path | None, environment: Mapping[str, str]) -> frozenset[str]:
-    """The providers' names as they stand in stored usage. Raises MarginError."""
+def logged_models(config_file: Path | None, environment: Mapping[str, str]) -> Logged:
+    """Providers and models as they stand in stored usage. Raises MarginError."""
     settings = load_settings(config_file, environment)
     with open_state(settings) as connection:
-        return frozenset(key.provider for key in usage_keys(connection).values())
+        return frozenset((key.provider, key.model) for key in usage_keys(connection).values())
 
 
 # --- output ---------------------------------------------------------------------------------------------------------
