@@ -115,6 +115,9 @@ def test_boundaries_and_periods(book: PriceBook) -> None:
     assert book.period(expected[1]) == expected[1]
     assert book.period(expected[1] - 1) == expected[0]
     assert book.period(at("2030-01-01")) == expected[-1]
+    assert book.next_change(expected[0] - 1) == expected[0]
+    assert book.next_change(expected[0]) == expected[1]
+    assert book.next_change(expected[-1]) is None
 
 
 def test_what_prices_ask_for(book: PriceBook) -> None:

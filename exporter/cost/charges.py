@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 
 from exporter.cost.pricevalues import AttributeText, Dated, Positive
-from exporter.usagelog import REQUESTS, Quantity
+from exporter.usagelog import OWN_QUANTITY, QUANTITIES, REQUESTS, Quantity, quantity_mistake
 from exporter.values import Currency
 from exporter.yamldoc import DecimalText, Document, raise_mistakes
 from exporter.yamlread import Place
@@ -48,14 +49,30 @@ class Tier(Price):
     up_to: Positive | None = None
 
 
+def _summed(name: str) -> str:
+    if name == REQUESTS:
+        raise ValueError("must be a quantity: each request is one")
+    if wrong := quantity_mistake(name):
+        raise ValueError(wrong)
+    return name
+
+
+_Summed = Annotated[
+    str, AfterValidator(_summed), WithJsonSchema({"anyOf": [{"enum": [*QUANTITIES]}, {**OWN_QUANTITY}]})
+]
+_BY: JsonDict = {"mode": {"const": "cliff"}, "over": {"const": "request"}, "rates": {"minItems": 2}}
+
+
 class Tiers(Document):
     """``graduated``: each part of the quantity at the price of its tier. ``cliff``: all of it at the price of the
     tier that the whole falls into. ``over``: each request by itself, or the running total of a calendar month. ``by``:
     the quantities whose sum, of a request, says the tier; without it the charge's own quantity does."""
 
+    model_config = ConfigDict(json_schema_extra={"dependentSchemas": {"by": {"properties": _BY}}})
+
     mode: Literal["graduated", "cliff"]
     over: Literal["request", "month"] = "request"
-    by: tuple[Quantity, ...] = Field(default=(), min_length=1, max_length=9, json_schema_extra={"uniqueItems": True})
+    by: tuple[_Summed, ...] = Field(default=(), min_length=1, max_length=9, json_schema_extra={"uniqueItems": True})
     rates: tuple[Tier, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -84,9 +101,7 @@ class Tiers(Document):
         if len(self.rates) < 2:
             yield ("by",), "chooses between tiers, and there is one"
         for i, name in enumerate(self.by):
-            if name == REQUESTS:
-                yield ("by", i), "must be a quantity: each request is one"
-            elif name in self.by[:i]:
+            if name in self.by[:i]:
                 yield ("by", i), f"{name} is named twice"
 
 

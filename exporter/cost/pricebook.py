@@ -206,6 +206,11 @@ class PriceBook:
         passed = bisect_right(self._boundaries, at)
         return self._boundaries[passed - 1] if passed else 0
 
+    def next_change(self, at: int) -> int | None:
+        """The first boundary after ``at``."""
+        passed = bisect_right(self._boundaries, at)
+        return self._boundaries[passed] if passed < len(self._boundaries) else None
+
     def quantities(self) -> frozenset[str]:
         """The quantities that prices ask for, besides ``requests``."""
         charges = [charge for version in self._versions() for charge in version.charges]

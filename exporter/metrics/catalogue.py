@@ -171,6 +171,10 @@ info margin_pricing_info{hash}
 gauge margin_price_checked_timestamp_seconds{provider,model}
     Day on which the price in force was last checked against its source, as the price book says.
 
+gauge margin_price_next_change_timestamp_seconds{}
+    When the next price, discount, plan with included units or pack of the price book begins or ends. Absent where
+    nothing of the kind is to come.
+
 gauge margin_usage_last_row_timestamp_seconds{provider}
     Time of the provider's newest usage row. A usage writer that died must not read as a margin of 1. @usage
 

@@ -261,6 +261,9 @@ def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: st
         if checked.at is not None:
             entry = (checked.provider, checked.model)
             yield Sample("margin_price_checked_timestamp_seconds", entry, float(checked.at))
+    following = book.next_change(at)
+    if following is not None:
+        yield Sample("margin_price_next_change_timestamp_seconds", (), float(following))
 
 
 def _source_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
