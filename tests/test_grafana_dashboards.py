@@ -15,7 +15,7 @@ import pytest
 import yaml
 from monitoring import ROOT, RULES, mistakes, run, selectors, tool
 
-from exporter.metrics.catalogue import labels_of
+from exporter.metrics.catalogue import METRICS, labels_of
 
 GRAFANA = ROOT / "grafana"
 sys.path.insert(0, str(GRAFANA))
@@ -232,6 +232,45 @@ def test_a_sum_in_the_reporting_currency_is_whole_or_absent(
     (tmp_path / "panel.yml").write_text(yaml.safe_dump(rules))
     (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["panel.yml"], "tests": [test]}))
     run(tool("promtool"), "test", "rules", tmp_path / "test.yml")
+
+
+NEITHER_DRAWN_NOR_ALERTED = {
+    "margin_config_last_reload_success_timestamp_seconds": "that the last reload was refused is what matters",
+    "margin_cost_reprice_pending": "1 for moments after a reload; the status page has it meanwhile",
+    "margin_disputes_amount_total": "for rate() of one's own: windows have the sums",
+    "margin_gross_volume_amount_total": "for rate() of one's own: windows have the sums",
+    "margin_job_settled_cost_amount": "for quantiles of one's own: the board has the mean of good jobs",
+    "margin_jobs_settled_until_timestamp_seconds": "for joins of one's own with jobs",
+    "margin_ledger_heals_total": "the rows that healing found are drawn",
+    "margin_ledger_net_amount": "since the account began: what `reconcile` compares; its drift is drawn",
+    "margin_ledger_reversals_amount_total": "belongs to the counters of the ledger",
+    "margin_month_end_gross_margin_ratio": "profit and revenue at the month's end stand above each other",
+    "margin_mrr_baseline_amount": "to check movements against: MRR is the baseline and what moved it",
+    "margin_mrr_baseline_timestamp_seconds": "to check movements against",
+    "margin_mrr_churned_amount": "drawn as a ratio of MRR",
+    "margin_mrr_movements_amount": "drawn as net new, and by bars of its counter",
+    "margin_mrr_movements_total": "how often; drawn is how much",
+    "margin_processing_fees_amount_total": "for rate() of one's own: windows have the sums",
+    "margin_product_arpu_amount": "products are drawn with their revenue and subscribers",
+    "margin_product_subscriber_churn_ratio": "products are drawn with their revenue and subscribers",
+    "margin_reconciliation_difference_amount": "0 but for a day that differs: the runbook of its alert asks for it",
+    "margin_refunds_amount_total": "for rate() of one's own: windows have the sums",
+    "margin_source_last_attempt_timestamp_seconds": "the last read that succeeded, and failures, are drawn",
+    "margin_subscriber_movements_total": "drawn as the ratio of those who left",
+    "margin_subscribers_baseline": "to check movements against",
+    "margin_trials_ended": "those who began and those who stayed are drawn",
+    "margin_usage_frozen_before_timestamp_seconds": "changes with the log's retention only",
+    "margin_usage_quantity_total": "units of different kinds have no common axis: for rate() of one's own",
+}
+"""Metrics that no panel draws and no rule reads, with the reason."""
+
+
+def test_every_metric_is_drawn_or_alerted_on_or_is_left_out_for_a_reason() -> None:
+    asked = [path.read_text() for path in RULES.glob("*.yml")]  # annotations ask, too
+    asked += [expression for path in FILES for _, expression in _expressions(_load(path))]
+    used = {re.sub(r"_bucket$", "", name) for text in asked for name in re.findall(r"\bmargin_\w+", text)}
+    assert set(METRICS) - used == set(NEITHER_DRAWN_NOR_ALERTED)
+    assert all(NEITHER_DRAWN_NOR_ALERTED.values())
 
 
 def test_what_may_be_empty_is_a_panel() -> None:

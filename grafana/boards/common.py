@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from boards.looks import MARGIN_STEPS, SIGN_STEPS, Json, colored, column, columns, goto, mapped, money
+from boards.looks import CENTS, MARGIN_STEPS, SIGN_STEPS, Json, colored, column, columns, goto, mapped, money
 from boards.panels import about, query, stat, table, timeseries
 from boards.promql import EACH_WINDOW, by, history, metric
 from exporter.metrics.catalogue import WINDOWS
@@ -141,17 +141,23 @@ def completeness() -> Json:
 
 
 def unpriced() -> Json:
-    """One line for each provider and reason that leaves cost out."""
-    windows = [by("provider, reason", metric("margin_unpriced_requests", window=w)) for w in ("24h", "30d")]
+    """One line for each provider and reason that leaves cost out, or in doubt."""
+
+    def odd(window: str) -> str:
+        quarantined = by("provider", metric("margin_usage_quarantined_requests", window=window))
+        without = by("provider, reason", metric("margin_unpriced_requests", window=window))
+        return f'{without} or label_replace({quarantined}, "reason", "quarantined", "", "")'
+
     return table(
         "Usage without a price",
         USAGE(
             "What is missing from cost?",
-            "Requests that no price covers, by reason; their cost is in no figure. Empty is good.",
+            "Requests that no price covers, by reason; their cost is in no figure. Quarantined: the cost that the "
+            "provider reports is too far from the price book's, which counts until somebody has looked. Empty is good.",
             window="as headed.",
             unit="requests.",
         ),
-        [query(f"{expression} > 0", table=True) for expression in windows],
+        [query(f"({odd(window)}) > 0", table=True) for window in ("24h", "30d")],
         [("provider", "Provider"), ("reason", "Reason"), ("Value #A", "24 hours"), ("Value #B", "30 days")],
         w=8,
         h=8,
@@ -162,7 +168,7 @@ def unpriced() -> Json:
 
 
 def profit_and_loss(
-    title: str, description: str, sides: tuple[str, str, str], *, w: int, h: int = 9, decimals: int = 0
+    title: str, description: str, sides: tuple[str, str, str], *, w: int, h: int = 9, cents: bool = False
 ) -> Json:
     """Revenue, cost, profit and margin, one line a window: full from the first minute, whatever history there is.
 
@@ -170,6 +176,7 @@ def profit_and_loss(
     """
     revenue, spent, profit = sides
     ratio = f"{profit} / ({revenue} > 0)"
+    looks = CENTS if cents else {"unit": "locale", "decimals": 0}
     return table(
         title,
         description,
@@ -187,8 +194,8 @@ def profit_and_loss(
         sort=("Value #E", False),
         overrides=[
             WINDOW_COLUMN,
-            columns("Revenue", "Cost", unit="locale", decimals=decimals),
-            column("Profit", judged=SIGN_STEPS, unit="locale", decimals=decimals),
+            columns("Revenue", "Cost", **looks),
+            column("Profit", judged=SIGN_STEPS, **looks),
             column("Margin", judged=MARGIN_STEPS, unit="percentunit", decimals=1),
         ],
     )

@@ -15,7 +15,7 @@ from boards.common import (
     share,
     unpriced,
 )
-from boards.looks import Json, colored, column, columns, dashed, fixed, goto, money
+from boards.looks import CENTS, Json, colored, column, columns, dashed, fixed, goto, money
 from boards.panels import bargauge, query, table, timeseries
 from boards.promql import by, increase, metric, rate, threshold
 
@@ -29,6 +29,7 @@ MAY_BE_EMPTY = {
     "Budget used": "a business need not have a budget",
     "How cost is known · 30 days/B": "no price of the book need be an estimate",
     "Price checks": "a price book need not say when a price was checked",
+    "Booked cost that changed later · rolling 24 hours": "nothing was corrected: good",
     "Prepaid packs": "not every provider sells packs",
 }
 ONLY = goto(COST, "Only ${__field.labels.provider}", provider="${__field.labels.provider}")
@@ -302,7 +303,7 @@ def breakdown() -> list[Json]:
             sort=("Value #C", True),
             empty="no priced usage",
             overrides=[
-                columns("24 hours", "7 days", "30 days", "At list", unit="locale", decimals=2),
+                columns("24 hours", "7 days", "30 days", "At list", **CENTS),
                 column(
                     "Share",
                     unit="percentunit",
@@ -361,6 +362,8 @@ def prices() -> list[Json]:
     left = metric("margin_pack_balance_units", **CHOSEN)
     lasts = f"0 * {left} + on (provider, unit) group_left () {metric('margin_pack_runway_seconds', **CHOSEN)}"
     ends = f"{metric('margin_pack_expiry_timestamp_seconds', **CHOSEN)} - time()"
+    restated = by("direction, currency", increase("margin_usage_cost_restatements_amount_total", "1d", **CHOSEN))
+    pending = by("provider", metric("margin_usage_requests_pending", **CHOSEN))
     return [
         row("Are prices right?"),
         unpriced(),
@@ -419,6 +422,41 @@ def prices() -> list[Json]:
                     "Lost in", unit="s", decimals=0, judged=((None, "red"), (7 * 86400, "orange"), (30 * 86400, "text"))
                 ),
             ],
+        ),
+        timeseries(
+            "Booked cost that changed later · rolling 24 hours",
+            USAGE(
+                "Was history priced anew?",
+                "What was booked and then corrected, up and down: prices that were corrected for the past, rows that "
+                "changed or went. The figures have it at the rows' own time.",
+                window="rolling 24 hours, by when it was corrected.",
+                unit="currency of each price.",
+            ),
+            [query(restated, "{{direction}} · {{currency}}")],
+            unit="none",
+            h=7,
+            overrides=[*money(), *colored(up="orange", down="green")],
+            empty="nothing was corrected",
+            min=0,
+        ),
+        timeseries(
+            "Calls under way",
+            USAGE(
+                "Does a provider hang?",
+                "Usage rows that are not in a final status yet: they cost nothing until they are.",
+                window="each point.",
+                unit="requests.",
+                source="the usage log.",
+            ),
+            [query(pending, "{{provider}}")],
+            unit="locale",
+            decimals=0,
+            h=7,
+            draw="areas",
+            legend="right",
+            calcs=("lastNotNull",),
+            links=ONLY,
+            min=0,
         ),
     ]
 

@@ -116,7 +116,7 @@ def course() -> list[Json]:
                 each_window("margin_customer_gross_profit_amount", **BASIS),
             ),
             w=12,
-            decimals=2,
+            cents=True,
         ),
         profit_and_loss(
             "Paid, by window",
@@ -131,7 +131,7 @@ def course() -> list[Json]:
                 each_window("margin_customer_gross_profit_amount", **cash),
             ),
             w=12,
-            decimals=2,
+            cents=True,
         ),
         daily(
             "Margin over time",

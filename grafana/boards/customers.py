@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boards.board import dashboard, row
 from boards.common import COUNT, CUSTOMERS, EARNED, OTHERS, RATIO, TO_CUSTOMER, USAGE, amount, count, daily, share
-from boards.looks import MARGIN_STEPS, NONE_IS_GOOD, SIGN_STEPS, Json, column, columns, goto, money
+from boards.looks import CENTS, MARGIN_STEPS, NONE_IS_GOOD, SIGN_STEPS, Json, column, columns, goto, money
 from boards.panels import bargauge, query, table
 from boards.promql import NAMED, at_end, by, history, metric
 
@@ -123,8 +123,8 @@ def everybody() -> list[Json]:
             empty="no figures by customer",
             overrides=[
                 column("Customer", links=TO_CUSTOMER, mappings=OTHERS, custom__width=200),
-                columns("Revenue", "Cost", "Cost of 7 days", unit="locale", decimals=2),
-                column("Profit", judged=SIGN_STEPS, unit="locale", decimals=2),
+                columns("Revenue", "Cost", "Cost of 7 days", **CENTS),
+                column("Profit", judged=SIGN_STEPS, **CENTS),
                 column("Margin", judged=MARGIN_STEPS, unit="percentunit", decimals=0),
             ],
         ),

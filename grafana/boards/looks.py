@@ -16,6 +16,10 @@ CURRENCY_UNITS = {
 }  # fmt: skip
 """Grafana's unit by currency. A unit cannot be a variable: names of series end in the code, and overrides match it."""
 
+CENTS: Json = {"unit": "none", "decimals": 2}
+"""Money in tables, whose columns know no currency: two decimals in each of them; of yen, too, since what was converted
+has parts of one. Grafana's unit that groups thousands (``locale``) drops zeros at the end: 409 stood below 2,294.96."""
+
 PLAIN: Steps = ((None, "text"),)
 """Money without judgement: neither green nor red."""
 MARGIN_STEPS: Steps = ((None, "red"), (0.2, "orange"), (0.35, "yellow"), (0.5, "green"))

@@ -30,6 +30,7 @@ from boards.common import (
     profit_and_loss,
 )
 from boards.looks import (
+    CENTS,
     COLOR_TEXT,
     MARGIN_STEPS,
     NONE_IS_GOOD,
@@ -360,8 +361,8 @@ def detail() -> list[Json]:
             empty="no figures by customer",
             overrides=[
                 column("Customer", links=TO_CUSTOMER, mappings=OTHERS, custom__width=200),
-                columns("Revenue", "Cost", unit="locale", decimals=2),
-                column("Profit", judged=SIGN_STEPS, unit="locale", decimals=2),
+                columns("Revenue", "Cost", **CENTS),
+                column("Profit", judged=SIGN_STEPS, **CENTS),
             ],
         ),
         _month(),

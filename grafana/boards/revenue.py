@@ -21,12 +21,15 @@ from boards.common import (
     share,
 )
 from boards.looks import (
+    CENTS,
     MARGIN_STEPS,
+    NONE_IS_GOOD,
     SIGN_STEPS,
     Json,
     colored,
     column,
     columns,
+    mapped,
     money,
     override,
 )
@@ -39,6 +42,10 @@ OWN = {**CHOSEN, "currency": "~$currency"}
 
 MAY_BE_EMPTY = {
     "MRR over time/B": WRITTEN,
+    "Subscriptions worth a look": "all are valued, without a doubt: good",
+    "Usage that no pack pays for": "only with packs that earn on use (recognition.products.*.on_use)",
+    "Packs that nobody can use": "only with packs that earn on use",
+    "Exchange rates/C": "every rate is there: good",
     "Lifetime value": "rests on the churn of 30 days, which are booked from the first read on",
 }
 NOT_YET = [{"type": "special", "options": {"match": "nan", "result": {"text": "not yet", "color": "text"}}}]
@@ -146,6 +153,51 @@ def recurring() -> list[Json]:
         ),
         _health(),
         *_trials(),
+        *_subscriptions(),
+    ]
+
+
+def _subscriptions() -> list[Json]:
+    """In which state they are, and which of them somebody should look at."""
+    states = by("status", metric("margin_subscriptions", **CHOSEN))
+    excluded = by("account, reason", metric("margin_mrr_excluded_subscriptions", **CHOSEN))
+    noted = by("account, note", metric("margin_mrr_noted_subscriptions", **CHOSEN))
+    taxed = by("account, currency", metric("margin_mrr_tax_inclusive_amount", **OWN))
+    return [
+        bargauge(
+            "Subscriptions by status",
+            RECURRING("In which state are they?", "Every subscription, by Stripe's own status.", unit=COUNT),
+            [query(f"sort_desc({states} > 0)", "{{status}}", instant=True)],
+            unit="locale",
+            h=6,
+            color="blue",
+            empty="no subscriptions read",
+        ),
+        table(
+            "Subscriptions worth a look",
+            RECURRING(
+                "What may be wrong in MRR?",
+                "Not valued: subscriptions that count as zero, by reason. Valued with a doubt: items that count, by "
+                "note. Tax inside: MRR whose price includes tax at a rate nobody knows. docs/mrr.md explains each.",
+                unit="as headed.",
+            ),
+            [query(f"{expression} > 0", table=True) for expression in (excluded, noted, taxed)],
+            [
+                ("account", "Account"),
+                ("reason", "Reason"),
+                ("note", "Note"),
+                ("Value #A", "Not valued"),
+                ("Value #B", "Valued with a doubt"),
+                ("Value #C", "Tax inside"),
+                ("currency", "Currency"),
+            ],
+            h=6,
+            empty="all are valued, without a doubt",
+            overrides=[
+                columns("Not valued", "Valued with a doubt", unit="locale", decimals=0),
+                column("Tax inside", **CENTS),
+            ],
+        ),
     ]
 
 
@@ -309,11 +361,55 @@ def earned() -> list[Json]:
             empty="no figures by product",
             overrides=[
                 column("Product", mappings=OTHERS),
-                columns("Revenue", "Cost", unit="locale", decimals=2),
-                column("Profit", judged=SIGN_STEPS, unit="locale", decimals=2),
+                columns("Revenue", "Cost", **CENTS),
+                column("Profit", judged=SIGN_STEPS, **CENTS),
                 column("Margin", judged=MARGIN_STEPS, unit="percentunit", decimals=1),
                 column("Subscribers", unit="locale", decimals=0),
             ],
+        ),
+        *_packs(),
+    ]
+
+
+def _packs() -> list[Json]:
+    """Packs that earn as they are used: whether all use finds its pack."""
+    unmatched = by("unit, reason", metric("margin_recognized_usage_without_pack_quantity"))
+    packs = metric("margin_recognized_packs_without_customer", **CHOSEN)
+    reasons = mapped(
+        no_customer=("the log names no customer", "orange"), no_pack=("the customer had none left", "text")
+    )
+    none = "no packs that earn on use"
+    return [
+        table(
+            "Usage that no pack pays for",
+            EARNED(
+                "Does all use earn what was paid for it?",
+                "Usage of the units that packs are sold in which took from no pack. Without a customer it earns too "
+                "little; with none left it is use beyond what was bought.",
+                window="last 30 days and today.",
+                unit="the pack's own.",
+            ),
+            [query(f"{unmatched} > 0", table=True)],
+            [("unit", "Unit"), ("reason", "Why"), ("Value", "Used")],
+            w=16,
+            h=4,
+            sort=("Value", True),
+            empty=none,
+            overrides=[column("Why", mappings=reasons), column("Used", unit="locale", decimals=0)],
+        ),
+        count(
+            "Packs that nobody can use",
+            f"sum({packs})",
+            EARNED(
+                "Which packs wait for their expiry?",
+                "Packs that earn on use whose payment names no customer: they earn when they expire.",
+                window="now, a balance.",
+                unit="packs.",
+                source="Stripe invoices and payments.",
+            ),
+            w=8,
+            steps=NONE_IS_GOOD,
+            empty=none,
         ),
     ]
 
@@ -326,6 +422,7 @@ def cash_in() -> list[Json]:
 
     parts = ("gross_volume", "refunds", "disputes", "processing_fees", "collected_tax")
     gross, refunds, disputes, fees, tax = (per(name) for name in parts)
+    at_stripe = by("account, currency", metric("margin_stripe_balance_amount", **OWN))
     back = "({} + {}) / ({} > 0)"
     over_time = [per(name, history) for name in ("refunds", "disputes", "gross_volume")]
     failed = by("reason", metric("margin_payments_failed_total", **CHOSEN)) + " > 0"
@@ -365,7 +462,7 @@ def cash_in() -> list[Json]:
             LEDGER(
                 "What did each account take, and how much went back?",
                 "In the settlement currency of the line. Net: gross volume less refunds, disputes and processing fees. "
-                "Tax: inside the gross volume, not ours.",
+                "Tax: inside the gross volume, not ours. At Stripe: the balance now, pending and available.",
             ),
             [
                 query(expression, table=True)
@@ -377,6 +474,7 @@ def cash_in() -> list[Json]:
                     f"{gross} - {refunds} - {disputes} - {fees}",
                     f"{tax} and on (account, currency) {gross}",
                     back.format(refunds, disputes, gross),
+                    f"{at_stripe} and on (account, currency) {gross}",
                 )
             ],
             [
@@ -389,13 +487,14 @@ def cash_in() -> list[Json]:
                 ("Value #E", "Net"),
                 ("Value #F", "Tax in it"),
                 ("Value #G", "Went back"),
+                ("Value #H", "At Stripe"),
             ],
             w=24,
             h=5,
             sort=("Value #A", True),
             empty="no ledger yet",
             overrides=[
-                columns("Gross volume", "Refunds", "Disputes", "Fees", "Net", "Tax in it", unit="locale", decimals=2),
+                columns("Gross volume", "Refunds", "Disputes", "Fees", "Net", "Tax in it", "At Stripe", **CENTS),
                 column(
                     "Went back",
                     judged=((None, "text"), (0.05, "yellow"), (0.1, "red")),
@@ -409,6 +508,7 @@ def cash_in() -> list[Json]:
             LEDGER("Why do payments fail?", "Each failed attempt, the eight commonest reasons.", **since),
             [query(f"sort_desc(topk(8, {failed}))", "{{reason}}", instant=True)],
             unit="locale",
+            w=8,
             color="red",
             empty="no failed payment",
         ),
@@ -417,10 +517,49 @@ def cash_in() -> list[Json]:
             LEDGER("How do customers pay?", "Payments in the ledger; one that failed later is counted too.", **since),
             [query(f"sort_desc(topk(8, {methods}))", "{{method}}", instant=True)],
             unit="locale",
+            w=8,
             color="blue",
             empty="no payments read",
         ),
+        _rates(),
     ]
+
+
+def _rates() -> Json:
+    """What converts the currencies."""
+    missing = by("currency", metric("margin_fx_missing", window="30d"))
+    return table(
+        "Exchange rates",
+        EARNED(
+            "At which rates is money joined?",
+            "The rate in force of each currency, and its age. Missing: money moved on a day of the last 30 that has no "
+            "rate, so that joint figures are absent.",
+            window="now; missing: last 30 days.",
+            unit="reporting units for one of the currency.",
+            source="fx in margin.yaml.",
+            lag="a reload.",
+        ),
+        [
+            query(by("from, to", metric("margin_fx_rate")), table=True),
+            query(f"time() - {by('from', metric('margin_fx_rate_timestamp_seconds'))}", table=True),
+            query(f'label_replace({missing} > 0, "from", "$1", "currency", "(.+)")', table=True),
+        ],
+        [
+            ("from", "Currency"),
+            ("to", "In"),
+            ("Value #A", "Rate"),
+            ("Value #B", "Age"),
+            ("Value #C", "Missing"),
+        ],
+        w=8,
+        join="from",
+        sort=("from", False),
+        empty="one currency only",
+        overrides=[
+            column("Age", unit="s", decimals=0, judged=((None, "text"), (45 * 86400, "orange"))),
+            column("Missing", judged=((None, "red"),), mappings=mapped(_1=("missing", "red"))),
+        ],
+    )
 
 
 def build() -> Json:
