@@ -171,6 +171,7 @@ def _subscriptions() -> list[Json]:
             unit="locale",
             h=6,
             color="blue",
+            overrides=[override("byName", "incomplete_expired", displayName="never paid")],
             empty="no subscriptions read",
         ),
         table(
