@@ -11,6 +11,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from stripe_source import NOW, account
 import exporter.revenue
 from exporter.clock import FixedClock
 from exporter.demo.scenario import history
+from exporter.demo.terms import Trial, TrialOffer
 from exporter.demo.world import World
 from exporter.revenue import events, shapes, transactions
 from exporter.revenue.categories import UNKNOWN
 from exporter.revenue.client import StripeReader
 from exporter.revenue.reconciliation import Reconciliation
+from exporter.revenue.terms import TRIAL_OFFERS
 
 FIXTURES = Path(__file__).parent / "data" / "stripe-openapi-fixtures.json"
 
@@ -208,6 +211,10 @@ def test_the_package_knows_every_parameter_that_is_sent(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(StripeReader, "_ask", spy)
     world = World(history(3, NOW, customers=60, days=120), clock=FixedClock(NOW))
+    paying = next(one for one in world.collections["subscriptions"] if one.status == "active")
+    on_offer = replace(paying.items[0], trial=Trial("to_1", NOW - 1, NOW + 1))
+    world.add(TrialOffer("to_1", NOW - 1, on_offer.price, on_offer.price))
+    world.change(replace(paying, items=(on_offer,)))
     with account(tmp_path, world) as read:
         source = read.source()
         for _ in range(2):
@@ -216,7 +223,8 @@ def test_the_package_knows_every_parameter_that_is_sent(tmp_path: Path, monkeypa
             Reconciliation(read.store, source._account, read.clock, source._reader).poll()
             read.clock.advance(3700)
     expected = {"GET /v1/balance_transactions", "GET /v1/subscriptions", "GET /v1/events"}
-    assert expected | {"POST /v1/reporting/report_runs"} <= set(asked)
+    assert expected | {"POST /v1/reporting/report_runs", f"GET {TRIAL_OFFERS}"} <= set(asked)
+    assert f"{stripe.product_catalog.TrialOffer.class_url()}/{{id}}" == TRIAL_OFFERS
     for endpoint, names in asked.items():
         assert endpoint in PARAMETERS, f"say in PARAMETERS what the stripe package calls the parameters of {endpoint}"
         name = PARAMETERS[endpoint]
