@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from exporter.config import Fx, FxRate, MrrRules, Settings
 from exporter.margin.pastmrr import PastMrr
-from exporter.revenue.mrr_reconstructed import BilledLine, Worth, months, worths
+from exporter.revenue.mrr_reconstructed import BilledLine, Worth, months, stopped, worths
 
 RULES = MrrRules()
 
@@ -19,8 +20,10 @@ def at(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
-def line(amount: int, start: str, end: str, *, item: str = "si_1", known: str | None = None) -> BilledLine:
-    return BilledLine(item, "usd", amount, at(start), at(end), at(known or start))
+def line(
+    amount: int, start: str, end: str, *, item: str = "si_1", known: str | None = None, until: str | None = None
+) -> BilledLine:
+    return BilledLine(item, "usd", amount, at(start), at(end), at(known or start), at(until) if until else None)
 
 
 MONTHS = {
@@ -45,6 +48,26 @@ MONTHS = {
 def test_months_of_a_period(name: str) -> None:
     start, end, expected = MONTHS[name]
     assert months(at(start), at(end), RULES) == expected
+
+
+STOPPED: dict[str, tuple[dict[str, Any], int | None, int | None]] = {
+    # name: (what the subscription says, stopped at; with cancel_at_period_end: at_period_end)
+    "goes on": ({"status": "active"}, None, None),
+    "set to end": ({"status": "active", "cancel_at_period_end": True, "canceled_at": 100}, 100, None),
+    "set to end at a time": ({"status": "active", "cancel_at": 300, "canceled_at": 100}, 100, 300),
+    "ended as was asked for": ({"status": "canceled", "canceled_at": 100, "ended_at": 200}, 100, 200),
+    "ended at once": ({"status": "canceled", "canceled_at": 200, "ended_at": 200}, 200, 200),
+    "ended before the time that it was set to end": (
+        {"status": "canceled", "cancel_at": 300, "canceled_at": 100, "ended_at": 200}, 100, 200
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_when_a_subscription_stopped_to_count(name: str) -> None:
+    subscription, asked, ended = STOPPED[name]
+    assert stopped(subscription, RULES) == asked
+    assert stopped(subscription, MrrRules(cancel_at_period_end="at_period_end")) == ended
 
 
 WORTHS = {
@@ -94,6 +117,13 @@ WORTHS = {
     "metered usage is billed when it is over": (
         [line(5000, "2026-01-01", "2026-02-01", known="2026-02-01T01:00:00")],
         {"2026-01-15": 0},
+    ),
+    "canceled: it counts until that was asked for, and what was billed later not at all": (
+        [
+            line(1999, "2026-01-10", "2026-02-10", until="2026-01-20"),
+            line(1999, "2026-02-10", "2026-03-10", until="2026-01-20"),
+        ],
+        {"2026-01-19": 1999, "2026-01-20": 0, "2026-02-10": 0},
     ),
     "a point in time is no period": ([line(5000, "2026-01-01", "2026-01-01")], {"2026-01-01": 0}),
     "a trial costs nothing": ([line(0, "2026-01-01", "2026-01-15")], {"2026-01-02": 0}),

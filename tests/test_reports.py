@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from oracle import books_of
 from sqlalchemy import create_engine, text
 from test_oracle import Business
 from test_oracle import run as run_once
@@ -26,6 +28,7 @@ from exporter.clock import FixedClock
 from exporter.demo import usage_log
 from exporter.demo.scenario import history_and_spans
 from exporter.demo.server import running
+from exporter.demo.truth_recognized import Books, recognized
 from exporter.demo.usage import usage_rows
 from exporter.demo.world import DEMO_KEY, World
 from exporter.errors import ConfigError, StateError
@@ -54,6 +57,7 @@ class Shop:
     folder: Path
     environment: dict[str, str]
     view: View
+    books: Books
     samples: dict[tuple[str, tuple[str, ...]], float]
 
     @property
@@ -90,7 +94,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             "USAGE_DATABASE_URL": usage_url,
             "STATE_DATABASE_URL": state_url,
         }
-        yield Shop(folder, environment, view, samples)
+        yield Shop(folder, environment, view, books_of(history), samples)
 
 
 @contextmanager
@@ -346,6 +350,25 @@ def test_a_close_is_made_once_and_shows_what_came_after(shop: Shop, capsys: pyte
     finally:
         pricing.write_text(before)
         file.unlink()
+
+
+def test_a_close_tells_what_was_deferred_at_the_months_end(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    end = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+    expected: dict[str, Fraction] = {}
+    for line in shop.books.lines():
+        if line.invoice.at < end:
+            left = line.worth - sum((amount for at, amount in line.taken if at < end), Fraction(0))
+            expected[line.invoice.currency] = expected.get(line.invoice.currency, Fraction(0)) + left
+    for earned in recognized(shop.books, 0, end):
+        if earned.price is not None and earned.at < end:
+            expected[earned.currency] -= earned.amount
+    assert shop.close(offline=True, format="json") == 0
+    now = shown(capsys)["now"]
+    assert isinstance(now, dict)
+    found = {currency: Fraction(now["lines"][f"deferred revenue of demo, {currency}"]) * 100 for currency in expected}
+    assert found == {currency: pytest.approx(float(amount), abs=1e-8) for currency, amount in expected.items()}
+    assert min(found.values()) > 0
+    (shop.folder / "closes" / "2026-10.json").unlink()
 
 
 def test_a_close_in_another_currency_is_not_compared(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

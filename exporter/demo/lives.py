@@ -231,7 +231,7 @@ class Life(Purse):
             self._end(end, canceled_at=when)
             return end
         if turn > 0.965:
-            self._change_plan(when, start, end)
+            self._change_plan(when, end)
         elif turn > 0.958:
             behavior = rng.choice(("void", "keep_as_draft", "mark_uncollectible"))
             self._set(when, "updated", pause_collection=behavior)
@@ -244,7 +244,7 @@ class Life(Purse):
             self._set(when, "updated", pause_collection=None)
         return None
 
-    def _change_plan(self, at: int, start: int, end: int) -> None:
+    def _change_plan(self, at: int, end: int) -> None:
         """Up (the difference is paid at once) or down (from the next invoice on)."""
         name = self._price().id.removeprefix("price_")
         up = self.rng.random() < 0.65
@@ -259,7 +259,7 @@ class Life(Purse):
         self._set(at, "updated", items=(replace(item, price=new.id), *self.subscription.items[1:]))
         self._span_from(at)
         if up:
-            tail, left = self.tail(), (end - at) / (end - start)
+            tail, left = self.tail(), (end - at) / (end - self.subscription.period_start)
             unused, due = round(old.amount * left), round(new.amount * left)
             invoice = self.invoice(tail, at, [(item, new)], at, end, paid=True, proration=(-unused, due))
             if due > unused + 50 and not self.by_transfer:

@@ -4,8 +4,8 @@ A subscription tells what it is worth now, not what it was worth then; the lines
 charges a subscription's item in advance is worth, while its period lasts, its amount ÷ the months of the period. A line
 of a change of plan charges, or gives back, a part of a period: it is worth what the whole period would have cost. It
 comes with the next invoice where nobody asks for one (https://docs.stripe.com/billing/subscriptions/prorations). So
-this MRR rises and falls when invoices do: it is without tax and after all discounts, ends with the last paid period and
-not when a cancellation is asked for, and knows no subscription that was never invoiced.
+this MRR rises and falls when invoices do: it is without tax and after all discounts, and knows no subscription that was
+never invoiced. When a cancellation was asked for, and when a subscription ended, it still tells itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.config import MrrRules
 
@@ -23,7 +23,7 @@ DAY = 86_400
 
 class BilledLine(NamedTuple):
     """A line of an invoice that was finalised at ``known_at``, for ``start ≤ t < end``. ``item``: the subscription's
-    item; ``amount`` in minor units, negative where it gives back."""
+    item; ``amount`` in minor units, negative where it gives back; ``until``: when the subscription stopped counting."""
 
     item: str
     currency: str
@@ -31,6 +31,7 @@ class BilledLine(NamedTuple):
     start: int
     end: int
     known_at: int
+    until: int | None = None
 
 
 class Worth(NamedTuple):
@@ -40,6 +41,16 @@ class Worth(NamedTuple):
     monthly: Fraction
     start: int
     end: int
+
+
+def stopped(subscription: Mapping[str, Any], rules: MrrRules) -> int | None:
+    """When a subscription that has ended, or is set to end, stopped to count; None where it goes on.
+
+    ``canceled_at`` stays the time of the request (https://docs.stripe.com/api/subscriptions/object).
+    """
+    asked, ended = subscription.get("canceled_at"), subscription.get("ended_at") or subscription.get("cancel_at")
+    times = [ended] if rules.cancel_at_period_end == "at_period_end" else [asked, ended]
+    return min((int(time) for time in times if time is not None), default=None)
 
 
 def worths(lines: Iterable[BilledLine], rules: MrrRules) -> list[Worth]:
@@ -56,7 +67,9 @@ def worths(lines: Iterable[BilledLine], rules: MrrRules) -> list[Worth]:
             began = whole[line.end]
             part = Fraction(line.end - line.start, line.end - began)
             monthly = line.amount / part / months(began, line.end, rules)
-            found.append(Worth(line.currency, monthly, line.start, line.end))
+            end = line.end if line.until is None else min(line.end, line.until)
+            if line.start < end:
+                found.append(Worth(line.currency, monthly, line.start, end))
     return found
 
 

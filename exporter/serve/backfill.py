@@ -22,11 +22,11 @@ from exporter.metrics.catalogue import Sample
 from exporter.metrics.group_samples import group_samples
 from exporter.metrics.history import Grid, lines, target_labels
 from exporter.metrics.samples import budget_samples, deferred_samples, fx_samples, reconstructed_samples, window_samples
-from exporter.revenue.mrr_reconstructed import BilledLine, worths
+from exporter.revenue.mrr_billed import billed_lines
+from exporter.revenue.mrr_reconstructed import worths
 from exporter.serve import given
 from exporter.serve.books import Books, open_books
 from exporter.serve.wholefile import write_whole
-from exporter.store.recognition import item_lines
 
 HOUR = 3600
 APART = 4 * HOUR
@@ -177,7 +177,7 @@ def _figures(ledger: Ledger, books: Books, at: int, window: Window, ended: Ended
 
 def _mrr(books: Books) -> PastMrr:
     accounts, rules = books.settings.accounts, books.settings.mrr
-    billed = (BilledLine(*line) for account in accounts for line in item_lines(books.connection, account.name))
+    billed = (line for account in accounts for line in billed_lines(books.connection, account.name, rules))
     return PastMrr(worths(billed, rules), books.settings)
 
 

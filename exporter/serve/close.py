@@ -19,8 +19,10 @@ from typing import Final
 from exporter.clock import Clock, SystemClock, iso
 from exporter.errors import ConfigError, MarginError, StateError
 from exporter.margin.cash import Cash
-from exporter.margin.figures import Figures
-from exporter.margin.ledger import ledger_source
+from exporter.margin.figures import Figures, deferred_of
+from exporter.margin.ledger import Ledger, invoices_source, ledger_source
+from exporter.margin.packread import logs_of_packs
+from exporter.margin.pastrecognized import PastRecognized
 from exporter.margin.windows import window
 from exporter.money import major
 from exporter.serve.books import Books, open_books
@@ -128,18 +130,30 @@ def close_of(books: Books, month: str) -> Close:
         currency=settings.reporting_currency,
         as_of={name: iso(time) for name, time in sorted(books.as_of.items())},
         pricing=books.pricing.book.text_hash,
-        lines=dict(_lines(found)),
+        lines=dict(_lines(found, _deferred(books, ledger, span.end))),
         reconciliation=(),
         doubts=[*doubts(books, ledger, found), *_more_doubts(books, behind)],
     )
 
 
-def _lines(found: Figures) -> Iterator[tuple[str, Decimal]]:
+def _deferred(books: Books, ledger: Ledger, at: int) -> Mapping[tuple[str, str], Decimal]:
+    """What was invoiced by then and not earned; nothing where packs earn on use, which do not tell when they were
+    sold."""
+    if ledger.recognized is None or logs_of_packs(books.settings):
+        return {}
+    accounts = {name: books.as_of[invoices_source(name)] for name in books.sources.accounts}
+    past = PastRecognized(books.connection, books.settings, accounts, {}, ledger.keys, [at])
+    return deferred_of(replace(ledger, recognized=past.at(at, at, books.as_of)), at)
+
+
+def _lines(found: Figures, deferred: Mapping[tuple[str, str], Decimal]) -> Iterator[tuple[str, Decimal]]:
     for (account, currency), cash in sorted(found.cash.items()):
         for name, minor in _cash(cash):
             yield f"{name} of {account}, {currency}", major(minor, currency)
     for (account, currency), tax in sorted(found.collected_tax.items()):
         yield f"collected tax of {account}, {currency}", tax
+    for (account, currency), amount in sorted(deferred.items()):
+        yield f"deferred revenue of {account}, {currency}", amount
     for basis in ("cash", "recognized"):
         if basis in found.revenue:
             yield f"revenue, {basis}", found.revenue[basis]
@@ -159,6 +173,8 @@ def _cash(cash: Cash) -> Iterator[tuple[str, int]]:
     yield "refunds", cash.refunds
     yield "disputes", cash.disputes
     yield "processing fees", cash.fees
+    if cash.connect:
+        yield "earnings of the platform", cash.connect
     yield "net sales", cash.net_sales
 
 
@@ -166,6 +182,8 @@ def _more_doubts(books: Books, behind: Sequence[str]) -> Iterator[str]:
     for name in behind:
         time = books.as_of.get(name)
         yield f"{name} is not known to the month's end: " + ("never read whole" if time is None else f"of {iso(time)}")
+    if logs_of_packs(books.settings):
+        yield "deferred revenue at the month's end is not known: packs earn on use (recognition in margin.yaml)"
     for balance in balances(books.connection):
         if balance.drift and ledger_source(balance.account) in books.sources.ledger:
             amount = exact(major(balance.drift, balance.currency))

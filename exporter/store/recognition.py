@@ -225,11 +225,12 @@ def _unexplained(account: str) -> tuple[ColumnElement[bool], ...]:
     return table.c.account == account, gap, table.c.status != "void"
 
 
-def item_lines(connection: Connection, account: str) -> Iterator[tuple[str, str, int, int, int, int]]:
-    """(subscription item, currency, amount, start, end, known since) of the lines that charge subscriptions, by item;
-    without those of void invoices."""
+def item_lines(connection: Connection, account: str) -> Iterator[tuple[str | None, str, str, int, int, int, int]]:
+    """(subscription, its item, currency, amount, start, end, known since) of the lines that charge subscriptions, by
+    item; without those of void invoices."""
     line, invoice = schema_invoices.invoice_line, schema_invoices.invoice
-    columns = (line.c.item_id, line.c.currency, line.c.amount, line.c.period_start, line.c.period_end, line.c.known_at)
+    item = (invoice.c.subscription_id, line.c.item_id)
+    columns = (*item, line.c.currency, line.c.amount, line.c.period_start, line.c.period_end, line.c.known_at)
     query = (
         select(*columns)
         .join(invoice, (invoice.c.account == line.c.account) & (invoice.c.id == line.c.invoice_id))
