@@ -40,7 +40,7 @@ from exporter.errors import ConfigError
 from exporter.store.usage import UsageKey
 
 PIN = "0.2.3"
-NAMES = ("openai", "anthropic", "google", "deepseek", "mistral")
+NAMES = ("openai", "anthropic", "google", "deepseek", "mistral", "groq", "perplexity")
 AT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
 MODELS = {name: catalog.models(name, PIN, None) for name in NAMES}
 PRICED = [(name, model) for name, models in MODELS.items() for model in models if model.entry is not None]
@@ -96,7 +96,7 @@ def compare(provider: str, model: catalog.Model, counts: list[int], days: int) -
         return False
     at = AT - 86_400 * days
     charges = {charge["quantity"] for version in model.entry["versions"] for charge in version["charges"]}
-    kinds = sorted(kind for kind in charges if kind.startswith("tokens_"))
+    kinds = sorted(kind for kind in charges if kind.startswith("tokens_") or kind in ("characters", "duration_s"))
     tokens = dict(zip(kinds, counts, strict=False))
     mine = asked(provider, name, tokens, at=at)
     if isinstance(mine, Unpriced):
@@ -115,6 +115,9 @@ def compare(provider: str, model: catalog.Model, counts: list[int], days: int) -
         "output_tokens": n["tokens_output"] + n["tokens_reasoning"] + n["tokens_output_audio"],
         "output_audio_tokens": n["tokens_output_audio"],
         "output_reasoning_tokens": n["tokens_reasoning"],
+        "input_characters": n["characters"],
+        "audio_seconds": n["duration_s"],
+        "input_audio_seconds": n["duration_s"],
     }  # fmt: skip
     when = datetime.fromtimestamp(at, UTC)
     given_ = Usage(**{key: value for key, value in usage.items() if value})
@@ -175,7 +178,7 @@ def test_what_it_cannot_say_stays_unpriced() -> None:
     assert asked("openai", "gpt-4o", {**tokens, "tokens_input_audio": 1}) == Unpriced("uncharged_tokens")
     assert {model.lacks.partition(" (")[0] for models in MODELS.values() for model in models} == {
         "", "it has no price", "its price goes by the time of day",
-        "it has a price that goes by something else than tokens",
+        "it has a price that has no counterpart here",
     }  # fmt: skip
 
 
@@ -185,6 +188,19 @@ def test_the_length_of_the_context_prices_the_whole_request() -> None:
     assert asked("google", "gemini-2.5-pro", of) == Priced((("usd", Decimal("0.1475")),), "gemini-2.5-pro", Decimal(1))
     longer = asked("google", "gemini-2.5-pro", {**of, "tokens_input": 100_001})
     assert longer == Priced((("usd", Decimal("0.2900025")),), "gemini-2.5-pro", Decimal(1))
+
+
+def test_characters_seconds_and_requests_have_prices_too() -> None:
+    """Speech by the character, transcriptions by the second (Groq's at least ten), and a price for each request."""
+    for provider, model, of, expected in (
+        ("openai", "tts-1", {"characters": 2000}, "0.03"),
+        ("mistral", "voxtral-mini-2602", {"duration_s": 60}, "0.003"),
+        ("groq", "whisper-large-v3", {"duration_s": 4}, "0.000308333333333333333333333333333"),
+        ("perplexity", "sonar", {"tokens_input": 1000, "tokens_output": 10}, "0.01301"),
+    ):
+        found = asked(provider, model, of)
+        assert isinstance(found, Priced)
+        assert abs(found.amounts[0][1] - Decimal(expected)) < Decimal(1).scaleb(-20), model
 
 
 @pytest.mark.parametrize("starts", [[], [0], [5, 5]])

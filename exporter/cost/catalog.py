@@ -2,7 +2,7 @@
 
 The package is imported only where a provider names it, and its version is the one that the file pins: prices change
 with the file alone. Each model becomes what a person would write into the file; one that cannot be written so (prices
-by the time of day, of pictures or hours) is known and has no price.
+by the time of day, of pictures or of hours that are spoken both ways) is known and has no price.
 
 A price that goes by the length of the context is chosen by all input of the request, cached or not, and holds for the
 whole request (``genai_prices.types.calc_unit_price``).
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 SOURCE: Final = "https://github.com/pydantic/genai-prices"
-MILLION, THOUSAND = "1000000", "1000"
+MILLION, THOUSAND, HOUR = "1000000", "1000", "3600"
 
 KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "input_mtok": ("tokens_input", MILLION),
@@ -38,11 +38,17 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "cache_audio_read_mtok": ("tokens_cache_read_audio", MILLION),
     "web_searches_kcount": ("x_web_searches", THOUSAND),
     "storage_searches_kcount": ("x_storage_searches", THOUSAND),
+    "requests_kcount": ("requests", THOUSAND),
+    "input_mchars": ("characters", MILLION),
+    "input_audio_hours": ("duration_s", HOUR),
 }
 """Its key → our quantity, and how many of it the price is for."""
 
-NEEDED: Final = ("tokens_input", "tokens_output")
+NEEDED: Final = ("tokens_input", "tokens_output", "requests", "characters", "duration_s")
 """What every row has where it has a price; the others are optional."""
+
+LEAST: Final[Mapping[str, str]] = {"groq": "10"}
+"""The seconds of audio that a provider bills at least (``genai_prices.types.ModelInfo.calc_price``)."""
 
 CONTEXT: Final = tuple(
     ours for theirs, (ours, _) in KEYS.items() if ours.startswith("tokens_") and "output" not in theirs
@@ -80,15 +86,21 @@ def models(provider: str, pin: str, checked: date | None) -> tuple[Model, ...]:
     from genai_prices.data import providers
 
     found = next(one for one in providers if one.id == provider)
-    return tuple(_model(one, f"genai-prices {pin}, {SOURCE}", checked) for one in found.models)
+    source, least = f"genai-prices {pin}, {SOURCE}", LEAST.get(provider)
+    return tuple(_model(one, source, checked, least) for one in found.models)
 
 
-def _model(model: ModelInfo, source: str, checked: date | None) -> Model:
+def _model(model: ModelInfo, source: str, checked: date | None, least: str | None) -> Model:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.id).strip("._-")[:64]
     match = _matcher(model.match)
     try:
         versions = [
-            {"from": start, "source": source, **({"checked": checked} if checked else {}), "charges": _charges(prices)}
+            {
+                "from": start,
+                "source": source,
+                **({"checked": checked} if checked else {}),
+                "charges": _charges(prices, least),
+            }
             for start, prices in _dated(model)
         ]
     except LookupError as error:
@@ -113,16 +125,19 @@ def _dated(model: ModelInfo) -> Iterator[tuple[str, ModelPrice]]:
         before = start
 
 
-def _charges(prices: ModelPrice) -> tuple[dict[str, Any], ...]:
+def _charges(prices: ModelPrice, least: str | None = None) -> tuple[dict[str, Any], ...]:
     given = {key: price for key, price in vars(prices).items() if price is not None}
+    if given.get("audio_hours") == given.get("input_audio_hours"):
+        given.pop("audio_hours", None)  # a transcription: all of its audio is input
     for key in given:
         if key not in KEYS:
-            raise LookupError(f"it has a price that goes by something else than tokens ({key})")
-    if not any(given.get(key) for key in ("input_mtok", "output_mtok")):
+            raise LookupError(f"it has a price that has no counterpart here ({key})")
+    if not any(price for key, price in given.items() if KEYS[key][0] in NEEDED):
         raise LookupError("it has no price")
     if "output_mtok" in given:  # thinking is output, unless it has a price of its own
         given.setdefault("output_reasoning_mtok", given["output_mtok"])
-    return tuple(_charge(*KEYS[key], price) for key, price in given.items())
+    charges = [_charge(*KEYS[key], price) for key, price in given.items()]
+    return tuple({**one, "min": least} if least and one["quantity"] == "duration_s" else one for one in charges)
 
 
 def _charge(quantity: str, per: str, price: Decimal | TieredPrices) -> dict[str, Any]:
