@@ -144,6 +144,12 @@ def choose(
 ) -> Chosen:
     """The cost of ``requests`` rows of one kind, by the best evidence; arguments as for ``price``, but that ``rates``
     are those of ``drawn_terms``. Never raises."""
+    alone = _alone(book, key, status, book.period(start))
+    if alone is not None:
+        outcome = price_of(alone, requests, measures, rates) if isinstance(alone, Terms) else alone
+        if isinstance(outcome, Priced):
+            return Chosen(outcome, "computed", {"computed": outcome.amounts})
+        return Chosen(outcome, None, {})
     reported, logged = currency_of(book, key, "reported"), currency_of(book, key, "logged")
     units = reported_terms(book, key, status, start)
     computing = rates
@@ -155,9 +161,6 @@ def choose(
     found: dict[EvidenceKind, Amounts] = {}
     if isinstance(outcome, Priced):
         found["computed"] = outcome.amounts
-    told = reported is not None or logged is not None or units is not None
-    if not told or status in ("pending", "unknown") or key.bad:
-        return Chosen(outcome, "computed" if found else None, found)
     rules = book.evidence(key)
     taken: Priced | Unpriced | None = None
     if reported is not None:
@@ -183,6 +186,16 @@ def choose(
         label = outcome.entry if isinstance(outcome, Priced) else book.model_label(key)
         return Chosen(Priced(found[kind], label, WHOLE), kind, found, quarantined)
     return Chosen(outcome, None, found, quarantined)
+
+
+@lru_cache(maxsize=1 << 16)
+def _alone(book: PriceBook, key: UsageKey, status: Status, at: int) -> Terms | Unpriced | Pending | None:
+    """How usage is priced of whose cost there is no other evidence; None where there is some that might count."""
+    if status not in ("pending", "unknown") and not key.bad:
+        told = any(currency_of(book, key, kind) is not None for kind in MEASURES)
+        if told or reported_terms(book, key, status, at) is not None:
+            return None
+    return terms_at(book, key, status, at)
 
 
 def _nominal(book: PriceBook, terms: Terms | Unpriced | Pending, at: int) -> list[MeterRate | Unpriced] | None:

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.accrual import period
 from exporter.cost.billing import EXACT, RATE, graduated, per_one, tier_of
 from exporter.cost.charges import Charge
-from exporter.cost.plans import Commitment
+from exporter.cost.plans import Commitment, Subscription
 from exporter.cost.pricebook import PriceBook, PricedProvider
 from exporter.cost.pricing import WHOLE, Amounts, Meter, Metered, MeterRate, Unpriced
 
@@ -35,6 +36,11 @@ class Blend(NamedTuple):
     paid: Amounts
     rest: Decimal
     dated: tuple[str, Decimal] | None
+
+    @property
+    def priced(self) -> bool:
+        """Whether all of it has a price."""
+        return self.dated is not None or not self.rest
 
     def rate(self, factor: Decimal, contracted: Decimal) -> MeterRate | Unpriced:
         """What ``factor`` units cost, with ``contracted`` of the dated price paid."""
@@ -71,10 +77,11 @@ class State:
     included: dict[tuple[str, str, str], tuple[int, Decimal]] = field(default_factory=dict)
     months: dict[tuple[Meter, int], Decimal] = field(default_factory=dict)
     wanted: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    spent: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def copy(self) -> State:
         """An equal state that moves on its own."""
-        return State(dict(self.packs), dict(self.included), dict(self.months), dict(self.wanted))
+        return State(dict(self.packs), dict(self.included), dict(self.months), dict(self.wanted), dict(self.spent))
 
 
 class Balance(NamedTuple):
@@ -99,13 +106,20 @@ class Meters:
     def __init__(self, book: PriceBook) -> None:
         self._providers = {name: one for name, one in book.providers.items() if one.metered}
         self._packs: dict[tuple[str, str], list[Commitment]] = {}
+        self._plans: dict[tuple[str, str], list[tuple[Subscription, Decimal]]] = {}
         self._charges: dict[Meter, list[tuple[int, int | None, Charge]]] = {}
         starts: list[int] = []
         for name, provider in self._providers.items():
             for pack in provider.packs:
                 self._packs.setdefault((name, pack.unit), []).append(pack)
                 starts.append(pack.purchased)
-            starts += [plan.from_ for plan in provider.subscriptions if plan.includes]
+            for plan in provider.subscriptions:
+                included: dict[str, Decimal] = {}
+                for one in plan.includes:
+                    included[one.unit] = EXACT.add(included.get(one.unit, ZERO), one.quantity)
+                for unit, quantity in included.items():
+                    self._plans.setdefault((name, unit), []).append((plan, quantity))
+                    starts.append(plan.from_)
             starts += self._monthly(provider)
         for packs in self._packs.values():
             packs.sort(key=lambda pack: pack.purchased)  # those of one moment stay in the order of the file
@@ -196,30 +210,31 @@ class Meters:
         unit, currency = tiers.rates[0].paid_in
         if tiers.mode == "cliff":
             return Slope(per_one(tier_of(tiers.rates, totals.get(month, after))), unit, currency)
-        if not amount:
-            return Slope(per_one(tier_of(tiers.rates, before)), unit, currency)
+        tier = tier_of(tiers.rates, before)
+        if tier is tier_of(tiers.rates, after):
+            return Slope(per_one(tier), unit, currency)
         cost = EXACT.subtract(graduated(tiers.rates, after), graduated(tiers.rates, before))
         return Slope(RATE.divide(cost, amount), unit, currency)
 
     def _pay(self, state: State, at: int, meter: Meter, amount: Decimal) -> Blend:
-        provider = self._providers[meter.provider]
+        provider, unit = self._providers[meter.provider], (meter.provider, meter.name)
         price = provider.unit_price_at(meter.name, at)
         dated = None if price is None else (price.currency, price.price)
         rest = amount
-        for plan in provider.subscriptions:
+        for plan, quantity in self._plans.get(unit, ()):
             if plan.from_ <= at and (plan.to is None or at < plan.to):
                 begin, _ = period(plan.from_, plan.every, provider.zone, at)
-                quantity = sum((one.quantity for one in plan.includes if one.unit == meter.name), ZERO)
                 key = (meter.provider, plan.id, meter.name)
                 since, used = state.included.get(key, (begin, ZERO))
                 used = used if since == begin else ZERO
                 drawn = min(rest, EXACT.subtract(quantity, used))
                 state.included[key] = (begin, EXACT.add(used, drawn))
                 rest = EXACT.subtract(rest, drawn)
-        wanted = (meter.provider, meter.name)
-        state.wanted[wanted] = EXACT.add(state.wanted.get(wanted, ZERO), rest)
+        state.wanted[unit] = EXACT.add(state.wanted.get(unit, ZERO), rest)
         paid: dict[str, Decimal] = {}
-        for pack in self._packs.get((meter.provider, meter.name), ()):
+        packs = self._packs.get(unit, ())
+        for n in range(state.spent.get(unit, 0), len(packs)):
+            pack = packs[n]
             if not rest or at < pack.purchased:
                 break  # they are in the order of purchase
             used = state.packs.get((meter.provider, pack.id), ZERO)
@@ -229,7 +244,9 @@ class Meters:
                 rest = EXACT.subtract(rest, drawn)
                 cost = RATE.divide(EXACT.multiply(pack.paid, drawn), EXACT.multiply(pack.quantity, amount))
                 paid[pack.currency] = EXACT.add(paid.get(pack.currency, ZERO), cost)
-        share = RATE.divide(rest, amount) if amount else WHOLE
+            elif n == state.spent.get(unit, 0):
+                state.spent[unit] = n + 1
+        share = WHOLE if rest == amount else RATE.divide(rest, amount)
         return Blend(tuple(sorted(paid.items())), share, dated)
 
     def balances(self, state: State) -> tuple[Balance, ...]:
@@ -276,6 +293,7 @@ def _times(blend: Blend, factor: Decimal) -> Blend:
     return Blend(paid, blend.rest, dated)
 
 
+@cache
 def _first_of_month(zone: ZoneInfo) -> int:
     """Midnight of the first day of 2000 in ``zone``: before any price."""
     return int(datetime(2000, 1, 1, tzinfo=zone).timestamp())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
 
 from exporter.cost.billing import EXACT as EXACT
@@ -121,6 +121,11 @@ class Terms:
     uncharged: tuple[str, ...] = ()
     """Kinds of tokens that no charge is of: where there are any, the usage has no price."""
 
+    @cached_property
+    def discounted(self) -> bool:
+        """Whether what is paid may differ from list prices."""
+        return bool(self.metered) or any(term.rate != term.listed for term in self.terms)
+
 
 def price(
     book: PriceBook,
@@ -155,7 +160,8 @@ def price_of(
         if counted < ZERO:
             return Unpriced("bad_row")
         amounts[currency] = EXACT.fma(counted, paid, amounts.get(currency, ZERO))
-        listed[currency] = EXACT.fma(counted, nominal, listed.get(currency, ZERO))
+        if terms.discounted:
+            listed[currency] = EXACT.fma(counted, nominal, listed.get(currency, ZERO))
     for metered, rate in zip(terms.metered, rates or (), strict=bool(terms.metered)):
         counted = count_of(metered.quantity, requests, measures)
         if counted < ZERO:
@@ -169,14 +175,14 @@ def price_of(
         tuple(sorted(amounts.items())),
         terms.entry,
         terms.fraction,
-        None if amounts == listed else tuple(sorted(listed.items())),
+        tuple(sorted(listed.items())) if terms.discounted and amounts != listed else None,
         terms.estimated,
     )
 
 
 def count_of(quantity: str, requests: int, measures: Mapping[str, int]) -> Decimal:
     """How much of ``quantity`` there is; negative where the sums do not say."""
-    return Decimal(requests) if quantity == REQUESTS else EXACT.multiply(Decimal(measures.get(quantity, -1)), SCALE)
+    return Decimal(requests) if quantity == REQUESTS else EXACT.multiply(measures.get(quantity, -1), SCALE)
 
 
 def terms_at(book: PriceBook, key: UsageKey, status: Status, at: int) -> Terms | Unpriced | Pending:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.cost.billing import EXACT, RATE
 from exporter.cost.days import DAY, Cuts
 from exporter.cost.evidence import believed, drawn_terms, meters_of, reported_terms
-from exporter.cost.metering import ZERO, Balance, Blend, Runway, State, breakage, metered_rate, runways
-from exporter.cost.pricebook import PriceBook
-from exporter.cost.pricing import Meter, Metered, MeterRate, Terms, Unpriced, count_of
+from exporter.cost.metering import ZERO, Balance, Blend, Runway, State, breakage, runways
+from exporter.cost.pricebook import REQUESTS, PriceBook
+from exporter.cost.pricing import SCALE, WHOLE, Amounts, Meter, Metered, MeterRate, Unpriced
 from exporter.store.usage import Revision, UsageKey, UsageTotal
 from exporter.usagelog import Status
 
@@ -61,38 +61,59 @@ class Settled:
     runways: tuple[Runway, ...] = ()
 
 
+class _Kind(NamedTuple):
+    """How a kind of usage draws from meters in one period of the book: each term with the place of its quantity among
+    the key's measures (None: the requests). ``checked``: only as far as it is believed."""
+
+    metered: tuple[tuple[Metered, int | None], ...]
+    checked: bool
+
+
+NOTHING_DRAWN: Final = _Kind((), checked=False)
+
+
 class _Sums:
-    """One (segment, key): how much of each metered term, and what it cost."""
+    """One metered term in one segment: how much of its quantity there was, and what that cost, one of the meter at a
+    time. ``paid``: in advance; ``due``: the rest at dated prices; ``listed``: all of it at these, or as it was paid."""
 
-    def __init__(self, terms: Terms) -> None:
-        self.counts = [ZERO] * len(terms.metered)
-        self.costs: list[dict[tuple[int, str], Decimal]] = [{} for _ in terms.metered]
-        self.last: list[MeterRate | Unpriced | None] = [None] * len(terms.metered)
+    __slots__ = ("count", "due", "last", "listed", "paid")
 
-    def add(self, i: int, count: Decimal, rate: MeterRate | Unpriced) -> None:
-        if not isinstance(self.last[i], Unpriced):
-            self.last[i] = rate
-        if isinstance(rate, Unpriced):
-            return
-        self.counts[i] = EXACT.add(self.counts[i], count)
-        costs = self.costs[i]
-        for kind, money in enumerate(rate):
-            for currency, one in money:
-                costs[kind, currency] = EXACT.fma(count, one, costs.get((kind, currency), ZERO))
+    def __init__(self, last: Blend) -> None:
+        self.count = ZERO
+        self.paid: dict[str, Decimal] = {}
+        self.due: dict[str, Decimal] = {}
+        self.listed: dict[str, Decimal] = {}
+        self.last = last
 
-    def rates(self) -> Rates:
-        """The mean of each term; a bucket without a price leaves its whole segment without."""
-        return tuple(map(self._rate, range(len(self.counts))))
+    def add(self, count: Decimal, blend: Blend) -> None:
+        if not self.last.priced:
+            return  # a bucket without a price leaves its whole segment without
+        self.last = blend
+        self.count = EXACT.add(self.count, count)
+        for currency, one in blend.paid:
+            self.paid[currency] = EXACT.fma(count, one, self.paid.get(currency, ZERO))
+            if blend.dated is None:
+                self.listed[currency] = EXACT.fma(count, one, self.listed.get(currency, ZERO))
+        if blend.dated is not None:
+            currency, one = blend.dated
+            self.listed[currency] = EXACT.fma(count, one, self.listed.get(currency, ZERO))
+            if blend.rest:
+                due = one if blend.rest is WHOLE else EXACT.multiply(one, blend.rest)
+                self.due[currency] = EXACT.fma(count, due, self.due.get(currency, ZERO))
 
-    def _rate(self, i: int) -> MeterRate | Unpriced:
-        last = self.last[i]
-        assert last is not None
-        if isinstance(last, Unpriced) or not self.counts[i]:
-            return last
-        kinds: tuple[dict[str, Decimal], dict[str, Decimal]] = ({}, {})
-        for (kind, currency), cost in self.costs[i].items():
-            kinds[kind][currency] = RATE.divide(cost, self.counts[i])
-        return MeterRate(tuple(sorted(kinds[0].items())), tuple(sorted(kinds[1].items())))
+    def rate(self, metered: Metered) -> MeterRate | Unpriced:
+        """The mean cost of one of the term's quantity."""
+        if not self.last.priced or not self.count:
+            return self.last.rate(metered.factor, metered.contracted)
+        amounts = {currency: EXACT.multiply(cost, metered.factor) for currency, cost in self.paid.items()}
+        for currency, cost in self.due.items():
+            dated = EXACT.multiply(EXACT.multiply(cost, metered.factor), metered.contracted)
+            amounts[currency] = EXACT.add(dated, amounts.get(currency, ZERO))
+        listed = {currency: EXACT.multiply(cost, metered.factor) for currency, cost in self.listed.items()}
+        return MeterRate(self._means(amounts), self._means(listed))
+
+    def _means(self, costs: Mapping[str, Decimal]) -> Amounts:
+        return tuple((currency, RATE.divide(cost, self.count)) for currency, cost in sorted(costs.items()))
 
 
 class Settling:
@@ -111,7 +132,7 @@ class Settling:
         self._segments: dict[int, Mapping[int, Rates]] = {}
         self._kept_from: int | None = None
         self._metered: dict[int, bool] = {}
-        self._terms: dict[tuple[int, int], tuple[Terms | None, bool]] = {}  # by key id and period of the book
+        self._kinds: dict[tuple[int, int], _Kind] = {}  # by key id and period of the book
         self._lock = threading.Lock()
 
     @property
@@ -176,26 +197,23 @@ class Settling:
         self._before[day] = self._state.copy()
         shown = day >= self._cuts.day(self._kept_from or 0)
         starts = self._cuts.starts(day, self._cuts.next_day(day))
-        sums: dict[tuple[int, int], _Sums] = {}
+        sums: dict[tuple[int, int], list[tuple[Metered, _Sums]]] = {}
         for bucket, of_bucket in groupby(totals, key=attrgetter("start")):
-            drawn: list[tuple[UsageTotal, Terms, list[tuple[Metered, Decimal]]]] = []
+            drawn: list[tuple[int, _Kind, list[Decimal]]] = []
             demand: dict[Meter, Decimal] = {}
             period = self._book.period(bucket)
             for total in of_bucket:
-                key = keys[total.key_id]
-                kind = (total.key_id, period)
-                if kind not in self._terms:
-                    self._terms[kind] = self._drawing(key, bucket)
-                terms, checked = self._terms[kind]
-                if terms is None:
+                kind = self._kinds.get((total.key_id, period))
+                if kind is None:
+                    kind = self._kinds[total.key_id, period] = self._kind(keys[total.key_id], bucket)
+                if not kind.metered or (kind.checked and not self._believed(keys[total.key_id], total)):
                     continue
-                measures = dict(zip(key.measures, total.measures, strict=True))
-                if checked and not believed(self._book, key, self._status_of(key), bucket, total.requests, measures):
-                    continue  # a mistaken unit draws nothing
-                counts = [(one, count_of(one.quantity, total.requests, measures)) for one in terms.metered]
-                drawn.append((total, terms, counts))
-                for metered, count in counts:
+                counts = []
+                for metered, place in kind.metered:
+                    count = Decimal(total.requests) if place is None else EXACT.multiply(total.measures[place], SCALE)
+                    counts.append(count)
                     demand[metered.meter] = EXACT.fma(count, metered.factor, demand.get(metered.meter, ZERO))
+                drawn.append((total.key_id, kind, counts))
             if not drawn:
                 continue
             blends = self.meters.draw(self._state, bucket, demand, self._assumed)
@@ -203,24 +221,32 @@ class Settling:
                 continue
             self._buckets[bucket] = blends
             segment = self._cuts.segment_of(starts, bucket)
-            for total, terms, counts in drawn:
-                into = sums.get((segment, total.key_id))
+            for key_id, kind, counts in drawn:
+                into = sums.get((segment, key_id))
                 if into is None:
-                    into = sums[segment, total.key_id] = _Sums(terms)
-                for i, (metered, count) in enumerate(counts):
-                    into.add(i, count, metered_rate(metered, blends))
+                    into = [(metered, _Sums(blends[metered.meter])) for metered, _ in kind.metered]
+                    sums[segment, key_id] = into
+                for (metered, of_term), count in zip(into, counts, strict=True):
+                    of_term.add(count, blends[metered.meter])
         by_segment: dict[int, dict[int, Rates]] = {}
         for (segment, key_id), found in sums.items():
-            by_segment.setdefault(segment, {})[key_id] = found.rates()
+            by_segment.setdefault(segment, {})[key_id] = tuple(of_term.rate(metered) for metered, of_term in found)
         self._segments.update(by_segment)
 
-    def _drawing(self, key: UsageKey, at: int) -> tuple[Terms | None, bool]:
-        """The terms by which a kind of usage draws from meters, if it does, and whether that must be believed."""
+    def _kind(self, key: UsageKey, at: int) -> _Kind:
+        """How a kind of usage draws from meters, if it does."""
         status = self._status_of(key)
         terms = drawn_terms(self._book, key, status, at)
-        if terms is None or not terms.metered:
-            return None, False
-        return terms, reported_terms(self._book, key, status, at) is not None
+        if terms is None:
+            return NOTHING_DRAWN
+        places = [None if one.quantity == REQUESTS else key.measures.index(one.quantity) for one in terms.metered]
+        checked = reported_terms(self._book, key, status, at) is not None
+        return _Kind(tuple(zip(terms.metered, places, strict=True)), checked)
+
+    def _believed(self, key: UsageKey, total: UsageTotal) -> bool:
+        """A mistaken unit draws nothing."""
+        measures = dict(zip(key.measures, total.measures, strict=True))
+        return believed(self._book, key, self._status_of(key), total.start, total.requests, measures)
 
     def _wrong_month(self) -> int | None:
         """Start of the first month whose cliff tiers were priced by a total that it does not have."""

@@ -117,12 +117,12 @@ class _Side:
             into.requests += requests
             reason: str | None = outcome.reason if isinstance(outcome, Unpriced) else None
             if not isinstance(outcome, Unpriced):
-                lacking = [currency for currency, _ in outcome.amounts if fx.rate(currency, date) is None]
-                missing.update(lacking)
-                if lacking:
+                cost = joined(outcome.amounts, fx, date)
+                if cost is None:
+                    missing.update(currency for currency, _ in outcome.amounts if fx.rate(currency, date) is None)
                     reason = NO_RATE
                 else:
-                    into.cost += joined(outcome.amounts, fx, date)
+                    into.cost += cost
             if reason is not None:
                 into.unpriced[reason] = into.unpriced.get(reason, 0) + requests
         return found

@@ -203,6 +203,7 @@ def _price(
 ) -> Cost:
     cost = Cost()
     day = day_of(part.start, zone)
+    spent: dict[tuple[tuple[str, str], EvidenceKind], Decimal] = {}
     for total in part.totals:
         key = keys[total.key_id]
         chosen = pricing.choose(key, total, pricing.rates(key, total, part, settled))
@@ -214,39 +215,44 @@ def _price(
         if chosen.quarantined:
             cost.quarantined[label[0]] = cost.quarantined.get(label[0], 0) + total.requests
         for kind, amounts in chosen.amounts.items():
-            if kind != chosen.kind and all(fx.rate(currency, day) is not None for currency, _ in amounts):
-                _add(cost.evidence, (label, kind, False), joined(amounts, fx, day))
+            if kind != chosen.kind and (other := joined(amounts, fx, day)) is not None:
+                _add(cost.evidence, (label, kind, False), other)
         if isinstance(outcome, Unpriced):
             reason = (label[0], outcome.reason)
             cost.unpriced[reason] = cost.unpriced.get(reason, 0) + total.requests
             continue
         cost.priced_requests += total.requests
-        for currency, _ in (*outcome.amounts, *(outcome.list_amounts or ())):
-            if fx.rate(currency, day) is None:
-                cost.missing_fx.add(currency)
-                cost.without_rate.add(label)
+        amount = joined(outcome.amounts, fx, day)
+        listed = amount if outcome.list_amounts is None else joined(outcome.list_amounts, fx, day)
+        if amount is None or listed is None:
+            currencies = {currency for currency, _ in (*outcome.amounts, *(outcome.list_amounts or ()))}
+            cost.missing_fx |= {currency for currency in currencies if fx.rate(currency, day) is None}
+            cost.without_rate.add(label)
+            continue
         if label in cost.without_rate:
             continue
-        amount = joined(outcome.amounts, fx, day)
         assert chosen.kind is not None  # what has a cost has it from somewhere
-        _add(cost.evidence, (label, chosen.kind, True), amount)
-        _add(cost.by_model, label, amount)
-        _add(cost.by_key, total.key_id, amount)
+        _add(spent, (label, chosen.kind), amount)
+        cost.by_key[total.key_id] = amount
         status = pricing.status(key)
         if status != "succeeded":
             _add(cost.wasted, (label[0], status), amount)
         if outcome.list_amounts is not None:
-            _add(cost.off_list, label, joined(outcome.list_amounts, fx, day) - amount)
+            _add(cost.off_list, label, listed - amount)
         if outcome.estimated:
             _add(cost.estimated, label, amount)
+    for (label, kind), amount in spent.items():
+        cost.evidence[label, kind, True] = amount
+        _add(cost.by_model, label, amount)
     return cost
 
 
-def joined(amounts: Amounts, fx: Fx, day: date) -> Decimal:
-    """In the reporting currency; each of the currencies has a rate."""
+def joined(amounts: Amounts, fx: Fx, day: date) -> Decimal | None:
+    """In the reporting currency; None where one of the currencies has no rate."""
     total = ZERO
     for currency, one in amounts:
         rate = fx.rate(currency, day)
-        assert rate is not None
+        if rate is None:
+            return None
         total = EXACT.fma(one, rate, total)
     return total

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import chain
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
 from exporter.store import schema
 from exporter.store.database import get_cursor
@@ -205,9 +206,9 @@ def bucket_totals(
     )
     if keys is not None and len(keys) <= FEW:
         statement = statement.where(table.c.key_id.in_(sorted(keys)))
-    rows = connection.execute(statement.order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet))
-    found = (UsageTotal._make(total) for total in joined(rows, 3))
-    return [total for total in found if keys is None or total.key_id in keys]
+    rows = _rows(connection, statement.order_by(table.c.source, table.c.bucket, table.c.key_id, table.c.facet))
+    found = map(UsageTotal._make, joined(rows, 3))
+    return [total for total in found if total.key_id in keys] if keys is not None else list(found)
 
 
 def first_bucket(connection: Connection, source: str) -> int | None:
@@ -219,11 +220,10 @@ def first_bucket(connection: Connection, source: str) -> int | None:
 def segment_totals(connection: Connection, start: int, end: int) -> list[UsageTotal]:
     """Totals of the segments (business days, split where a price changes) that begin in ``start ≤ t < end``."""
     table = schema.usage_segment
-    rows = connection.execute(
-        select(table)
-        .where(table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end)
-        .order_by(table.c.source, table.c.start, table.c.key_id, table.c.facet)
+    statement = select(table).where(
+        table.c.source.in_(_sources(connection)), table.c.start >= start, table.c.start < end
     )
+    rows = _rows(connection, statement.order_by(table.c.source, table.c.start, table.c.key_id, table.c.facet))
     return [UsageTotal._make(total) for total in joined(rows, 3)]
 
 
@@ -237,11 +237,12 @@ def customer_totals(
     )
     if keys is not None and len(keys) <= FEW:
         statement = statement.where(table.c.key_id.in_(sorted(keys)))
-    rows = connection.execute(
-        statement.order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
+    rows = _rows(
+        connection,
+        statement.order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet),
     )
-    found = (CustomerTotal._make(total) for total in joined(rows, 4))
-    return [total for total in found if keys is None or total.key_id in keys]
+    found = map(CustomerTotal._make, joined(rows, 4))
+    return [total for total in found if total.key_id in keys] if keys is not None else list(found)
 
 
 def totals_of_customers(
@@ -296,22 +297,29 @@ def summed(row: Row[Any], width: int) -> tuple[Any, ...]:
 
 
 def joined(rows: Iterable[Row[Any] | tuple[Any, ...]], width: int) -> Iterator[tuple[Any, ...]]:
-    """Facets put together again: rows that agree in their first ``width`` columns are one total."""
-    group: tuple[Any, ...] | None = None
-    requests = 0
-    measures: tuple[int, ...] = ()
+    """Facets put together again: rows that agree in their first ``width`` columns are one total.
+
+    Rows come in the order of their facets: of each total the one that holds its requests (0) first.
+    """
+    total: tuple[Any, ...] | None = None
     for row in map(tuple, rows):
         # Columns: the group, facet, requests, m0…m7. Measures of a facet come first, NULLs after them.
-        found = row[width + 2 : row.index(None, width + 2)] if row[-1] is None else row[width + 2 :]
-        here = row[:width]
-        if here == group:
-            measures += found
+        measures = row[width + 2 :]
+        if measures[-1] is None:
+            measures = measures[: measures.index(None)]
+        if row[width] and total is not None:
+            total = (*total[:-1], total[-1] + measures)
             continue
-        if group is not None:
-            yield *group, requests, measures
-        group, requests, measures = here, row[width + 1], found
-    if group is not None:
-        yield *group, requests, measures
+        if total is not None:
+            yield total
+        total = (*row[:width], row[width + 1], measures)
+    if total is not None:
+        yield total
+
+
+def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Row[Any]]:
+    """The rows of ``statement``, some at a time: one by one each costs as much again."""
+    return chain.from_iterable(connection.execute(statement).partitions(1000))
 
 
 def active_users(connection: Connection, day_start: int, day_end: int) -> int:
