@@ -12,6 +12,7 @@ from sqlalchemy import insert, update
 from stripe_source import DAY, NOW, account, open_store
 
 from exporter import cli
+from exporter.clock import iso
 from exporter.demo.facts import Customer, Item, Price, Product, Subscription
 from exporter.demo.terms import Coupon, Discount, Option, Tier
 from exporter.errors import ConfigError, StateError
@@ -131,6 +132,24 @@ def test_every_kind_of_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "changes       2026-07-15T00:00:00Z, by time alone",
     ):
         assert any(line.startswith(expected) for line in lines), expected
+
+
+@pytest.mark.parametrize(
+    ("offer", "then"),
+    [
+        ("to_1", "a price that was not read"),
+        ({"id": "to_1", "end_behavior": {"transition": {"price": "price_2"}}}, "a price that was not read"),
+        ({"id": "to_1", "end_behavior": {"transition": {"price": {"id": "price_2"}}}}, "price_2"),
+    ],
+)
+def test_what_comes_after_a_trial_offer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], offer: object, then: str
+) -> None:
+    trial = {"end_date": AT + 86_400, "trial_offer": offer}
+    url = state(tmp_path, main=subscription_of({"item": {"amount": 100, "current_trial": trial}}))
+    assert explain_mrr(None, environment(url), "sub_1", None, iso(AT)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  trial offer   until {iso(AT + 86_400)}, then {then}" in lines
 
 
 def test_a_subscription_as_it_was_read_from_stripe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from exporter.money import exponent, major
 from exporter.revenue.mrr import ItemValue, Valuation
 from exporter.revenue.mrr_discounts import Discount
 from exporter.revenue.mrr_invoice import OnInvoice
+from exporter.revenue.mrr_item import price_after
 from exporter.revenue.mrr_price import Object
 
 STATUS = {
@@ -101,7 +102,9 @@ def _charge(item: ItemValue, value: Valuation) -> Iterator[str]:
     """The price, and what an invoice charges before discounts."""
     charge = item.of.charge
     if item.of.trial_end is not None:
-        yield _row("trial offer", f"{'until' if item.of.trial_end > value.at else 'ended'} {iso(item.of.trial_end)}")
+        end, after = iso(item.of.trial_end), price_after(item.of.item)
+        then = "a price that was not read" if after is None else after["id"]
+        yield _row("trial offer", f"until {end}, then {then}" if item.of.trial_end > value.at else f"ended {end}")
     if charge is None:
         return
     if charge.quantity == 0:

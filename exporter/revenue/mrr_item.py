@@ -97,6 +97,14 @@ def nothing_of(price: Object) -> Nothing | None:
     return "metered" if recurring.get("usage_type") == "metered" else None
 
 
+def price_after(item: Object) -> Object | None:
+    """The price that the item's trial offer goes over to, where it was read."""
+    offer = (item.get("current_trial") or {}).get("trial_offer")
+    behavior: Object = (offer.get("end_behavior") or {}) if isinstance(offer, Mapping) else {}
+    after = (behavior.get("transition") or {}).get("price")
+    return after if isinstance(after, Mapping) else None
+
+
 def _price(item: Object, at: int) -> tuple[Object, int | None, bool]:
     """The price now, when a trial offer ends, and whether what comes after it was not read.
 
@@ -111,9 +119,7 @@ def _price(item: Object, at: int) -> tuple[Object, int | None, bool]:
     if end is None or at < end:
         return price, end, False
     offer = trial.get("trial_offer")
-    if not isinstance(offer, Mapping):
-        return price, end, True
-    if offer.get("price") not in (None, price.get("id")):
+    if isinstance(offer, Mapping) and offer.get("price") not in (None, price.get("id")):
         return price, end, False
-    after = ((offer.get("end_behavior") or {}).get("transition") or {}).get("price")
-    return (after, end, False) if isinstance(after, Mapping) else (price, end, True)
+    after = price_after(item)
+    return (price, end, True) if after is None else (after, end, False)
