@@ -74,9 +74,7 @@ def test_secrets_are_masked_wherever_they_stand(before: str, secret: str, after:
 @pytest.mark.parametrize("style", ["logfmt", "json"])
 def test_no_secret_in_any_part_of_a_record(style: Literal["logfmt", "json"]) -> None:
     stream = io.StringIO()
-    masking = configure("info", style, stream)
-    masking.add("plain-password")
-    masking.add("abc")  # too short to be masked
+    configure("info", style, stream)
     log = logging.getLogger("exporter.test")
     for secret in HIDDEN:
         log.info("message %s", secret)
@@ -89,15 +87,12 @@ def test_no_secret_in_any_part_of_a_record(style: Literal["logfmt", "json"]) -> 
                 raise RuntimeError(f"outer {secret}") from error
         except RuntimeError:
             log.exception("it failed", stack_info=True)
-    log.warning("wrong: plain-password of abc")
     warnings.warn(f"careful with {HIDDEN[0]}", UserWarning, stacklevel=1)
     text = stream.getvalue()
     assert CANARY not in text
-    assert "plain-password" not in text
-    assert "of abc" in text
     assert text.count("Traceback") == 2 * len(HIDDEN)
     assert "careful with" in text
-    assert len(text.splitlines()) == 4 * len(HIDDEN) + 2, "one line a record"
+    assert len(text.splitlines()) == 4 * len(HIDDEN) + 1, "one line a record"
 
 
 def record(message: str, *args: object, level: int = logging.INFO, exc_info: bool = False) -> logging.LogRecord:

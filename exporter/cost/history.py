@@ -17,6 +17,7 @@ from exporter.cost.days import Cuts
 from exporter.cost.grain import known
 from exporter.cost.pricebook import PriceBook
 from exporter.store import schema
+from exporter.store.batches import batches
 from exporter.store.usage import UsageKey, usage_keys
 from exporter.store.usage_write import Total, key_ids, load, load_users, replace, replace_users, touch
 
@@ -194,8 +195,8 @@ class History:
                 ids.append(id_)
         table = schema.usage_bucket
         days: set[int] = set()
-        for i in range(0, len(ids), 500):
-            some = table.c.key_id.in_(ids[i : i + 500])
+        for few in batches(ids):
+            some = table.c.key_id.in_(few)
             rows = connection.execute(select(table.c.bucket).where(table.c.source == self.name, some).distinct())
             days.update(cuts.day(bucket) for bucket in rows.scalars())
         return days

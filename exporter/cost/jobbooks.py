@@ -25,6 +25,7 @@ from exporter.cost.jobs import Attempt, Settled, judge
 from exporter.cost.pricing import EXACT, Priced
 from exporter.cost.settlement import Rates
 from exporter.fx import Fx
+from exporter.store.batches import batches
 from exporter.store.histograms import SCALE, bound_of, observe
 from exporter.store.jobs import (
     JobGroup,
@@ -130,9 +131,9 @@ class JobBooks:
                 if job not in opened:
                     rows[job].append(attempt)
             names = sorted(opened)
-            for i in range(0, len(names), 500):
-                first = min(opened[name] for name in names[i : i + 500])
-                for job, attempt in self._attempts(usage, first, horizon, names[i : i + 500]):
+            for some in batches(names):
+                first = min(opened[name] for name in some)
+                for job, attempt in self._attempts(usage, first, horizon, some):
                     rows[job].append(attempt)
         settled: list[Settled] = []
         late, still, seen = 0, dict[str, int](), defaultdict[int, int](int)

@@ -27,7 +27,6 @@ LEAST = 14
 RECENT = 7
 DOUBT = 9
 """A slope counts by t²/(t² + 9): one of thrice its standard error by half, noise hardly, steady growth nearly whole."""
-PERCENTILES = ("p10", "p50", "p90")
 
 
 class Band(NamedTuple):

@@ -124,10 +124,6 @@ class StripeReader:
         self._stopping.set()
         self._transport.close()
 
-    @property
-    def stopped(self) -> bool:
-        return self._stopping.is_set()
-
     def _wait(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise Stopped

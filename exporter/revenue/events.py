@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from exporter.errors import LeaseLost
 from exporter.revenue.client import Stopped, StripeReader
 from exporter.revenue.pages import Page
+from exporter.store.batches import batches
 from exporter.store.database import AWAY, Store, get_cursor, set_cursor
 from exporter.store.events import remember_events, unseen_events
 
@@ -220,8 +221,8 @@ class EventFeed:
         types = list(dict.fromkeys(type_ for source in sources for type_ in sorted(self._handlers[source].types)))
         found: dict[str, Event] = {}
         reach = since
-        for i in range(0, len(types), MOST_TYPES):
-            reach = max(reach, self._read_types(types[i : i + MOST_TYPES], since, pages, found))
+        for some in batches(types, MOST_TYPES):
+            reach = max(reach, self._read_types(some, since, pages, found))
         return sorted(found.values(), key=lambda event: event.created), reach
 
     def _read_types(self, types: Sequence[str], since: int, pages: int | None, found: dict[str, Event]) -> int:

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from exporter.revenue.reversals import MONEY_BACK, RETURNED, MoneyBack, reversals
 from exporter.store import settlement as store
-from exporter.store.invoices import DAY, Invoice, Reversal, batches, invoices_of_notes, notes_of, stored_invoices
+from exporter.store.batches import batches
+from exporter.store.invoices import DAY, Invoice, Reversal, invoices_of_notes, notes_of, stored_invoices
 from exporter.store.ledger import BalanceTransaction
 from exporter.store.settlement import MoneyRow, Paid
 
@@ -45,8 +46,8 @@ def settle(connection: Connection, account: str, ids: Iterable[str]) -> None:
 
 def settle_changed(connection: Connection, account: str, invoices: Sequence[Invoice]) -> None:
     """As ``settle``, for invoices that were just stored: what paid them is no revenue of its own (any more)."""
-    for i in range(0, len(invoices), 500):
-        found = {invoice.id: invoice for invoice in invoices[i : i + 500]}
+    for some in batches(invoices):
+        found = {invoice.id: invoice for invoice in some}
         also = _settle(connection, account, found, fresh=True)
         settle(connection, account, also - found.keys())
 

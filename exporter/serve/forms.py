@@ -12,8 +12,6 @@ from exporter.money import exponent
 Value = str | int | Decimal | None
 """One cell. None is nothing: an empty cell, ``null`` in JSON. A Decimal is exact text everywhere but in tables."""
 
-FORMS = ("table", "json", "csv")
-
 
 def places_of(*currencies: str) -> int:
     """Decimals of a table: two, or three where one of the currencies has so many."""

@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
@@ -41,35 +40,17 @@ def mask(text: str) -> str:
 
 
 class Masking(logging.Filter):
-    """Masks each record that passes. Put on a handler, it also sees what libraries log.
-
-    ``secrets``: exact texts to mask besides, such as a password read from a file.
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        super().__init__()
-        self._secrets = {secret for secret in secrets if len(secret) >= 4}
-
-    def add(self, secret: str) -> None:
-        """Mask ``secret`` from now on; texts under four characters would mask half the log and are not taken."""
-        if len(secret) >= 4:
-            self._secrets.add(secret)
+    """Masks each record that passes. Put on a handler, it also sees what libraries log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._masked(record.getMessage()), None
+        record.msg, record.args = mask(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = _PLAIN.formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = self._masked(record.exc_text)
+            record.exc_text = mask(record.exc_text)
         if record.stack_info:
-            record.stack_info = self._masked(record.stack_info)
+            record.stack_info = mask(record.stack_info)
         return True
-
-    def _masked(self, text: str) -> str:
-        # Longest first: a secret may hold another one.
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return mask(text)
 
 
 class LogfmtFormatter(logging.Formatter):
@@ -88,15 +69,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(_fields(record), ensure_ascii=False)
 
 
-def configure(level: str, style: Literal["logfmt", "json"], stream: TextIO | None = None) -> Masking:
-    """Send everything of ``level`` (debug, info, warn, error) or above to ``stream`` (standard error), masked.
-
-    Returns the filter, so that secrets read later can be added.
-    """
-    masking = Masking()
+def configure(level: str, style: Literal["logfmt", "json"], stream: TextIO | None = None) -> None:
+    """Send everything of ``level`` (debug, info, warn, error) or above to ``stream`` (standard error), masked."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else LogfmtFormatter())
-    handler.addFilter(masking)
+    handler.addFilter(Masking())
     root = logging.getLogger()
     for former in list(root.handlers):
         root.removeHandler(former)
@@ -105,7 +82,6 @@ def configure(level: str, style: Literal["logfmt", "json"], stream: TextIO | Non
     root.setLevel(logging.WARNING if wanted == "DEBUG" else wanted)  # libraries at debug level drown everything
     logging.getLogger("exporter").setLevel(wanted)
     logging.captureWarnings(True)
-    return masking
 
 
 _PLAIN: Final = logging.Formatter()

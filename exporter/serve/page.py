@@ -22,7 +22,9 @@ def status_page(exporter: Exporter, now: float) -> StatusPage:
     view, loaded = exporter.snapshots.view, exporter.configuration.current
     currency = loaded.settings.reporting_currency
     if view is None:
-        return StatusPage(version=__version__, now=now, at=None, currency=currency, writer=exporter.writer)
+        return StatusPage(
+            version=__version__, now=now, at=None, currency=currency, writer=exporter.writer, docs_url=DOCS
+        )
     month = next(window for window in view.windows if window.window.name == "30d")
     return StatusPage(
         version=__version__,
@@ -42,6 +44,7 @@ def status_page(exporter: Exporter, now: float) -> StatusPage:
         ],
         notes=_notes(view, loaded),
         writer=exporter.writer,
+        docs_url=DOCS,
     )
 
 

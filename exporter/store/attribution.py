@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from exporter.clock import BUCKET
 from exporter.store import schema
+from exporter.store.batches import batches
 from exporter.store.driver import any_of, text
 from exporter.store.methods import method_label
 from exporter.store.schema_attribution import group_member, ledger_orphan, payment_count
@@ -133,12 +134,12 @@ def cash_by_customer(
     bucket = (table.c.created - table.c.created % BUCKET).label("bucket")
     keys = (table.c.customer_id, table.c.account, bucket, table.c.currency, table.c.category)
     totals: list[CashTotal] = []
-    for i in range(0, len(customers), 500):
+    for some in batches(customers):
         query = (
             select(*keys, func.count(), func.sum(table.c.amount), func.sum(table.c.fee))
             .where(
                 table.c.account.in_(accounts),
-                table.c.customer_id.in_(customers[i : i + 500]),
+                table.c.customer_id.in_(some),
                 table.c.created >= start,
             )
             .group_by(*keys)
@@ -199,8 +200,8 @@ def rebuild(connection: Connection) -> None:
             table.c.account == account, table.c.customer_id.is_(None), table.c.charge_id.is_not(None)
         )
         charges = sorted(set(connection.execute(bare).scalars()))
-        for i in range(0, len(charges), 1000):
-            follow_charges(connection, account, charges[i : i + 1000], orphans)
+        for some in batches(charges, 1000):
+            follow_charges(connection, account, some, orphans)
         orphans.save(connection, account)
         methods = select(table.c.payment_method, table.c.expanded, func.count()).where(
             table.c.account == account, table.c.category == "charge", table.c.amount >= 0

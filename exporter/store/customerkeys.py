@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select, update
 
+from exporter.store.batches import batches
 from exporter.store.database import upsert
 from exporter.store.schema_users import customer_key
-
-CHUNK = 500
 
 
 class CustomerKey(NamedTuple):
@@ -34,8 +33,7 @@ def save_customer_keys(connection: Connection, account: str, keys: Iterable[str]
     table = customer_key.c
     serial = int(connection.execute(select(func.coalesce(func.max(table.changed), 0))).scalar_one()) + 1
     wanted = sorted(set(keys))
-    for i in range(0, len(found), CHUNK):
-        some = found[i : i + CHUNK]
+    for some in batches(found):
         same = (table.account == account, table.customer_id.in_([one.customer_id for one in some]))
         stored = {
             (row.key, row.customer_id, row.value_hash): bool(row.present)
@@ -60,8 +58,8 @@ def values_of(connection: Connection, account: str, customers: Sequence[str]) ->
     """What these customers have: ``{customer: {metadata key: hash}}``."""
     table = customer_key.c
     found: dict[str, dict[str, int]] = {}
-    for i in range(0, len(customers), CHUNK):
-        some = (table.account == account, table.present == 1, table.customer_id.in_(customers[i : i + CHUNK]))
+    for few in batches(customers):
+        some = (table.account == account, table.present == 1, table.customer_id.in_(few))
         for row in connection.execute(select(customer_key).where(*some)):
             found.setdefault(row.customer_id, {})[row.key] = row.value_hash
     return found
@@ -81,8 +79,8 @@ def owners(connection: Connection, key: str, values: Iterable[int]) -> dict[int,
     table = customer_key.c
     wanted = sorted(set(values))
     found: dict[int, Owner] = {}
-    for i in range(0, len(wanted), CHUNK):
-        some = (table.key == key, table.value_hash.in_(wanted[i : i + CHUNK]))
+    for few in batches(wanted):
+        some = (table.key == key, table.value_hash.in_(few))
         query = select(customer_key).where(*some).order_by(table.created, table.customer_id)
         for row in connection.execute(query):
             former = found.get(row.value_hash, Owner(None, row.created))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from exporter.store import schema
+from exporter.store.batches import batches
 from exporter.store.database import upsert
 from exporter.store.schema_listing import mrr_drift, subscription_doubt
 from exporter.store.subscriptions import Subscription
@@ -36,7 +37,7 @@ def stored_items(connection: Connection, account: str, ids: Iterable[str]) -> di
     """Items of those of these subscriptions that are stored, by subscription."""
     found: dict[str, set[StoredItem]] = {}
     columns = [schema.mrr_item.c[name] for name in StoredItem._fields]
-    for some in _batches(ids):
+    for some in batches(ids):
         known = select(schema.subscription.c.id).where(
             schema.subscription.c.account == account, schema.subscription.c.id.in_(some)
         )
@@ -64,7 +65,7 @@ def doubt(connection: Connection, account: str, subscriptions: Sequence[Subscrip
         values = [{"account": account, "found_at": found_at, **row._asdict()} for row in subscriptions]
         connection.execute(insert(subscription_doubt), values)
     table = schema.subscription
-    for some in _batches(ids):
+    for some in batches(ids):
         connection.execute(
             update(table).where(table.c.account == account, table.c.id.in_(some)).values(read_at=found_at)
         )
@@ -90,7 +91,7 @@ def forget_doubts(connection: Connection, account: str, ids: Iterable[str] | Non
     if ids is None:
         connection.execute(delete(table).where(table.c.account == account))
         return
-    for some in _batches(ids):
+    for some in batches(ids):
         connection.execute(delete(table).where(table.c.account == account, table.c.id.in_(some)))
 
 
@@ -116,9 +117,3 @@ def drifts(connection: Connection) -> list[MrrDrift]:
     columns = [mrr_drift.c[name] for name in MrrDrift._fields]
     query = select(*columns).order_by(mrr_drift.c.account, mrr_drift.c.currency)
     return [MrrDrift(*row) for row in connection.execute(query)]
-
-
-def _batches(ids: Iterable[str], size: int = 500) -> Iterator[list[str]]:
-    listed = list(ids)
-    for i in range(0, len(listed), size):
-        yield listed[i : i + size]

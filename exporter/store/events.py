@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, delete, func, insert, select
 
 from exporter.store import schema
+from exporter.store.batches import batches
 
 
 def unseen_events(connection: Connection, source: str, ids: list[str]) -> set[str]:
     """Those of ``ids`` that the source has not acted upon."""
     table = schema.event_seen
     seen: set[str] = set()
-    for i in range(0, len(ids), 500):
-        query = select(table.c.id).where(table.c.source == source, table.c.id.in_(ids[i : i + 500]))
+    for some in batches(ids):
+        query = select(table.c.id).where(table.c.source == source, table.c.id.in_(some))
         seen.update(connection.execute(query).scalars())
     return set(ids) - seen
 

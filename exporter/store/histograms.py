@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -75,15 +75,3 @@ def histograms(connection: Connection) -> list[Histogram]:
         buckets = found.setdefault((row.metric, tuple(json.loads(row.labels))), {})
         buckets[row.bound] = (row.observations, int(row.total))
     return [Histogram(metric, labels, buckets) for (metric, labels), buckets in found.items()]
-
-
-def gathered(
-    observations: Iterable[tuple[tuple[str, ...], int]], bounds: Sequence[Decimal]
-) -> dict[tuple[tuple[str, ...], str], tuple[int, int]]:
-    """``(labels, value × 10⁹)`` as ``observe`` takes them."""
-    found: dict[tuple[tuple[str, ...], str], tuple[int, int]] = {}
-    for labels, value in observations:
-        at = (labels, bound_of(value, bounds))
-        count, total = found.get(at, (0, 0))
-        found[at] = (count + 1, total + value)
-    return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from exporter.store import schema_invoices
+from exporter.store.batches import batches
 
 
 class InclusiveTax(NamedTuple):
@@ -26,7 +27,7 @@ def first_payments(connection: Connection, account: str, subscriptions: Sequence
     """``{subscription: when its first invoice with an amount was paid}``, of those that were paid at all."""
     table = schema_invoices.invoice
     found: dict[str, int] = {}
-    for some in _batches(subscriptions):
+    for some in batches(subscriptions):
         query = (
             select(table.c.subscription_id, func.min(table.c.paid_at))
             .where(
@@ -46,7 +47,7 @@ def inclusive_taxes(connection: Connection, account: str, subscriptions: Sequenc
     """``{subscription item: tax inside}`` on the newest invoice that charged it; void invoices say nothing."""
     table, lines = schema_invoices.invoice, schema_invoices.invoice_line
     newest: dict[str, tuple[tuple[int, str], int, int]] = {}
-    for some in _batches(subscriptions):
+    for some in batches(subscriptions):
         query = (
             select(lines.c.item_id, table.c.finalized_at, table.c.id, lines.c.amount, lines.c.inclusive_tax)
             .join(table, (table.c.account == lines.c.account) & (table.c.id == lines.c.invoice_id))
@@ -72,14 +73,9 @@ def subscriptions_of_invoices(connection: Connection, account: str, invoices: Se
     """The subscriptions that these invoices are of."""
     table = schema_invoices.invoice
     found: set[str] = set()
-    for some in _batches(invoices):
+    for some in batches(invoices):
         query = select(table.c.subscription_id).where(
             table.c.account == account, table.c.id.in_(some), table.c.subscription_id.is_not(None)
         )
         found.update(connection.execute(query).scalars())
     return found
-
-
-def _batches(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    for i in range(0, len(ids), size):
-        yield ids[i : i + size]

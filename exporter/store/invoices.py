@@ -7,13 +7,14 @@ invoice and day, so that it is the same in whatever order things came to be know
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from exporter.store import schema_invoices
+from exporter.store.batches import batches
 
 DAY = 86_400
 
@@ -108,7 +109,7 @@ def save_invoices(connection: Connection, account: str, rows: Iterable[Invoice],
     unique = {row.id: row for row in rows}
     digests = {id_: hashlib.sha256(repr(row).encode()).hexdigest()[:32] for id_, row in unique.items()}
     stored: dict[str, str] = {}
-    for some in batches(list(unique)):
+    for some in batches(unique):
         query = select(invoices.c.id, invoices.c.digest).where(invoices.c.account == account, invoices.c.id.in_(some))
         stored.update((row.id, row.digest) for row in connection.execute(query))
     changed = [row for id_, row in unique.items() if stored.get(id_) != digests[id_]]
@@ -179,7 +180,7 @@ def save_credit_notes(connection: Connection, account: str, rows: Iterable[Credi
     table = schema_invoices.credit_note
     unique = {row.id: row for row in rows}
     touched = {row.invoice_id for row in unique.values()}
-    for some in batches(list(unique)):
+    for some in batches(unique):
         for part, column in (
             (table, "id"),
             (schema_invoices.credit_note_line, "credit_note_id"),
@@ -299,9 +300,3 @@ def insert_all(connection: Connection, table: Table, values: list[dict[str, Any]
     """Insert rows, if there are any."""
     if values:
         connection.execute(insert(table), values)
-
-
-def batches(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    """SQLite allows a limited number of bound parameters per statement."""
-    for i in range(0, len(ids), size):
-        yield ids[i : i + size]

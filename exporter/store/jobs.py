@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from exporter.store.batches import batches
 from exporter.store.database import get_cursor, upsert
 from exporter.store.schema_jobs import job_day, job_open, job_passed, job_total
 from exporter.store.usage import UsageTotal, joined, source_name
 from exporter.store.usage_write import Total, load, replace
-
-CHUNK = 500
 
 
 class JobsRead(NamedTuple):
@@ -69,8 +68,8 @@ def open_jobs(connection: Connection, source: str) -> dict[str, int]:
 def save_open(connection: Connection, source: str, gone: Collection[str], opened: Mapping[str, int]) -> None:
     """Jobs that are open no longer, and those that are now."""
     names = sorted({*gone, *opened})
-    for i in range(0, len(names), CHUNK):
-        some = job_open.c.job.in_(names[i : i + CHUNK])
+    for few in batches(names):
+        some = job_open.c.job.in_(few)
         connection.execute(delete(job_open).where(job_open.c.source == source, some))
     if opened:
         rows = [{"source": source, "job": job, "first": first} for job, first in sorted(opened.items())]
@@ -106,10 +105,8 @@ def passed(connection: Connection, source: str, days: Iterable[int]) -> dict[int
     table = job_passed.c
     wanted = sorted(set(days))
     found: dict[int, int] = {}
-    for i in range(0, len(wanted), CHUNK):
-        rows = connection.execute(
-            select(table.day, table.rows).where(table.source == source, table.day.in_(wanted[i : i + CHUNK]))
-        )
+    for some in batches(wanted):
+        rows = connection.execute(select(table.day, table.rows).where(table.source == source, table.day.in_(some)))
         found.update((row.day, row.rows) for row in rows)
     return found
 

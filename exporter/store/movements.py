@@ -16,6 +16,7 @@ from exporter.clock import bucket_of
 from exporter.movement import Cause, Holding, NewMrr, moves_of, product_moves, subscriber_move
 from exporter.store import schema
 from exporter.store import schema_movements as tables
+from exporter.store.batches import batches
 from exporter.store.database import upsert
 from exporter.store.driver import any_of, text
 from exporter.store.flows import key_name, latest, revisions
@@ -94,7 +95,7 @@ def _holdings(connection: Connection, account: str, customers: Sequence[str]) ->
     )  # fmt: skip
     matters: ColumnElement[bool] = or_(items.c.mrr != 0, items.c.excluded.is_not(None))
     found: dict[str, list[Holding]] = {}
-    for some in _batches(customers):
+    for some in batches(customers):
         query = select(*columns).where(items.c.account == account, items.c.customer_id.in_(some), matters)
         for customer, subscription, item, product, currency, mrr, excluded, note in connection.execute(query):
             holding = Holding((subscription, item), product, currency, int(mrr), excluded is not None, note or "")
@@ -164,7 +165,7 @@ def _advance(connection: Connection, table: Table, account: str, bucket: int, in
 def _known(connection: Connection, account: str, customers: Sequence[str]) -> set[str]:
     table = tables.mrr_known
     found: set[str] = set()
-    for some in _batches(customers):
+    for some in batches(customers):
         query = select(table.c.customer_id).where(table.c.account == account, table.c.customer_id.in_(some))
         found.update(connection.execute(query).scalars())
     return found
@@ -178,8 +179,3 @@ def _know(connection: Connection, account: str, customers: Iterable[str]) -> Non
 
 def _revise(connection: Connection, account: str) -> None:
     upsert(connection, tables.mrr_revision, {"account": account, "revision": revisions(connection).get(account, 0) + 1})
-
-
-def _batches(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    for i in range(0, len(ids), size):
-        yield ids[i : i + size]

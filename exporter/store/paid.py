@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, insert, select
 
 from exporter.store import schema
-from exporter.store.invoices import batches
+from exporter.store.batches import batches
 from exporter.store.schema_attribution import customer_product
 from exporter.store.schema_invoices import invoice_line
 from exporter.store.usage import CustomerTotal, joined, measure_sums, summed
@@ -104,11 +104,11 @@ def usage_by_only_product(
     day = schema.usage_day
     group = (day.c.source, day.c.start, customer_product.c.product, day.c.key_id, day.c.facet)
     for at in starts:
-        for i in range(0, len(keys), 500):
+        for some in batches(keys):
             query = (
                 select(*group, func.sum(day.c.requests), *measure_sums(day))
                 .join(customer_product, customer_product.c.customer_id == day.c.customer_id)
-                .where(day.c.source.in_(sources), day.c.start == at, day.c.key_id.in_(keys[i : i + 500]))
+                .where(day.c.source.in_(sources), day.c.start == at, day.c.key_id.in_(some))
                 .group_by(*group)
                 .order_by(*group)
             )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, exists, func, null, or_, select
 
 from exporter.store import schema, schema_invoices
+from exporter.store.batches import batches
 
 FROM_THE_FIRST = -(2**62)
 """Before all times."""
@@ -91,15 +92,6 @@ def sold(connection: Connection, account: str, products: Collection[str], low: i
     return _lines(connection, account, FROM_THE_FIRST, table.known_at >= low, table.known_at < high, *at_once)
 
 
-def lines_of(connection: Connection, account: str, customers: Sequence[str], after: int) -> list[Line]:
-    """As ``lines``, of these customers, whenever finalised."""
-    customer = schema_invoices.invoice_line.c.customer_id
-    found: list[Line] = []
-    for i in range(0, len(customers), 500):
-        found += _lines(connection, account, after, customer.in_(customers[i : i + 500]))
-    return found
-
-
 def _lines(connection: Connection, account: str, after: int, *where: ColumnElement[bool]) -> list[Line]:
     table, cut = schema_invoices.invoice_line, schema_invoices.line_reversal
     columns = (table.c.invoice_id, table.c.id, table.c.kind, table.c.product, table.c.customer_id, table.c.currency)
@@ -136,9 +128,9 @@ def cuts_of(connection: Connection, account: str, invoices: Sequence[str]) -> li
     """Cuts of the lines of these invoices."""
     cut = schema_invoices.line_reversal
     found: list[LineCut] = []
-    for i in range(0, len(invoices), 500):
+    for some in batches(invoices):
         query = select(cut.c.invoice_id, cut.c.line_id, cut.c.kind, cut.c.at, cut.c.share)
-        query = query.where(cut.c.account == account, cut.c.invoice_id.in_(invoices[i : i + 500]))
+        query = query.where(cut.c.account == account, cut.c.invoice_id.in_(some))
         found += [_cut(*row) for row in connection.execute(query)]
     return found
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from exporter.store import schema, schema_invoices
+from exporter.store.batches import batches
 from exporter.store.driver import text
-from exporter.store.invoices import DAY, Reversal, batches, insert_all
+from exporter.store.invoices import DAY, Reversal, insert_all
 
 
 class Paid(NamedTuple):
@@ -73,7 +74,7 @@ def replace_reversals(
 ) -> None:
     """What cuts each of these invoices, and whether its lines count."""
     table, heads, lines = schema_invoices.line_reversal, schema_invoices.invoice, schema_invoices.invoice_line
-    for some in batches(list(cuts)):
+    for some in batches(cuts):
         connection.execute(delete(table).where(table.c.account == account, table.c.invoice_id.in_(some)))
     insert_all(
         connection,

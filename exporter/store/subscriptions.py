@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 
 from exporter.movement import Cause
 from exporter.store import schema
+from exporter.store.batches import batches
 from exporter.store.driver import any_of, insert_columns, text
 from exporter.store.movements import customers_of, moving
 from exporter.store.mrr_totals import add_items, take_off_items
@@ -95,7 +96,7 @@ def remove_subscriptions(
 def _delete(connection: Connection, account: str, ids: list[str]) -> None:
     if ids:
         take_off_items(connection, account, ids)
-    for some in _batches(ids):
+    for some in batches(ids):
         forget_trials(connection, account, some)
         for table, column in ((schema.mrr_item, "subscription_id"), (schema.subscription, "id")):
             connection.execute(delete(table).where(table.c.account == account, table.c[column].in_(some)))
@@ -158,7 +159,7 @@ def stored_by_ids(connection: Connection, account: str, ids: Sequence[str]) -> l
     table = schema.subscription
     columns = [table.c[name] for name in Subscription._fields]
     found: list[Subscription] = []
-    for some in _batches(list(ids)):
+    for some in batches(ids):
         query = select(*columns).where(table.c.account == account, table.c.id.in_(some)).order_by(table.c.id)
         found += [Subscription(*row) for row in connection.execute(query)]
     return found
@@ -168,7 +169,7 @@ def subscriptions_of_customers(connection: Connection, account: str, customers: 
     """Ids of the customers' subscriptions that are not over."""
     table = schema.subscription
     found: set[str] = set()
-    for some in _batches(sorted(customers)):
+    for some in batches(sorted(customers)):
         query = select(table.c.id).where(
             table.c.account == account,
             table.c.customer_id.in_(some),
@@ -183,7 +184,7 @@ def subscriptions_naming(connection: Connection, account: str, ids: Iterable[str
     table = schema.subscription
     columns = [table.c[name] for name in Subscription._fields]
     found: dict[str, Subscription] = {}
-    for some in _batches(sorted(ids), 50):
+    for some in batches(sorted(ids), 50):
         named = or_(*(table.c.object.contains(f'"{id_}"', autoescape=True) for id_ in some))
         query = select(*columns).where(table.c.account == account, table.c.status.not_in(OVER), named)
         found.update((row.id, Subscription(*row)) for row in connection.execute(query))
@@ -215,7 +216,7 @@ def replace_items(
     payers = customers_of(connection, account, ids).union(payer(subscription) for subscription, _ in rows)
     with moving(connection, account, payers, cause, at):
         take_off_items(connection, account, ids)
-        for some in _batches(ids):
+        for some in batches(ids):
             connection.execute(delete(items).where(items.c.account == account, items.c.subscription_id.in_(some)))
         _insert_items(connection, account, rows)
 
@@ -271,9 +272,3 @@ def subscriber_counts(connection: Connection) -> dict[str, int]:
         .order_by(table.c.account)
     )
     return {account: int(count) for account, count in connection.execute(query)}
-
-
-def _batches(ids: list[str], size: int = 500) -> Iterator[list[str]]:
-    """SQLite allows a limited number of bound parameters per statement."""
-    for i in range(0, len(ids), size):
-        yield ids[i : i + size]

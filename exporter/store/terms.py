@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, or_, select
 
+from exporter.store.batches import batches
 from exporter.store.database import upsert
 from exporter.store.schema_listing import stripe_term
 
@@ -22,9 +23,9 @@ def load_terms(connection: Connection, account: str, keys: Iterable[str]) -> dic
     """Those of ``keys`` that are stored."""
     wanted, table = sorted(set(keys)), stripe_term
     found: dict[str, Term] = {}
-    for i in range(0, len(wanted), 500):
+    for some in batches(wanted):
         query = select(table.c.key, table.c.object, table.c.read_at).where(
-            table.c.account == account, table.c.key.in_(wanted[i : i + 500])
+            table.c.account == account, table.c.key.in_(some)
         )
         found.update((key, Term(object_, read_at)) for key, object_, read_at in connection.execute(query))
     return found

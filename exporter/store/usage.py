@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
 from exporter.store import schema
+from exporter.store.batches import batches
 from exporter.store.database import get_cursor
 
 DAY = 86_400
@@ -251,12 +252,10 @@ def totals_of_customers(
     """Totals of these customers in the segments that begin at ``starts``; read by key, not by scanning the days."""
     table, sources = schema.usage_day, _sources(connection)
     for at in starts:
-        for i in range(0, len(customers), 500):
+        for some in batches(customers):
             rows = connection.execute(
                 select(table)
-                .where(
-                    table.c.source.in_(sources), table.c.start == at, table.c.customer_id.in_(customers[i : i + 500])
-                )
+                .where(table.c.source.in_(sources), table.c.start == at, table.c.customer_id.in_(some))
                 .order_by(table.c.source, table.c.start, table.c.customer_id, table.c.key_id, table.c.facet)
             )
             yield from (CustomerTotal._make(total) for total in joined(rows, 4))

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from exporter.store import schema
+from exporter.store.batches import batches
 from exporter.store.schema import MEASURES_PER_ROW
 from exporter.store.usage import DAY, UsageKey, joined
 
@@ -29,8 +30,8 @@ def key_ids(connection: Connection, keys: Sequence[UsageKey]) -> list[int]:
     table = schema.usage_key
     digests = [key.digest for key in keys]
     found: dict[str, int] = {}
-    for i in range(0, len(digests), 500):
-        rows = connection.execute(select(table.c.digest, table.c.id).where(table.c.digest.in_(digests[i : i + 500])))
+    for some in batches(digests):
+        rows = connection.execute(select(table.c.digest, table.c.id).where(table.c.digest.in_(some)))
         found.update((row.digest, row.id) for row in rows)
     for key in keys:
         if key.digest not in found:
@@ -119,8 +120,8 @@ def add_counters(connection: Connection, deltas: Mapping[Counter, int]) -> None:
     table = schema.usage_counter
     stored: dict[Counter, int] = {}
     providers = sorted({provider for _, provider, _, _ in deltas})
-    for i in range(0, len(providers), 500):
-        rows = connection.execute(select(table).where(table.c.provider.in_(providers[i : i + 500])))
+    for some in batches(providers):
+        rows = connection.execute(select(table).where(table.c.provider.in_(some)))
         stored.update(((row.metric, row.provider, row.model, row.label), int(row.value)) for row in rows)
     moved = [
         (*key, str(stored.get(key, 0) + delta)) for key, delta in sorted(deltas.items()) if delta or key not in stored

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from exporter.store.batches import batches
 from exporter.store.schema import active_user, cursor, usage_day
 from exporter.store.schema_users import usage_user
-
-CHUNK = 500
 
 Seen = tuple[int, int]
 """When users were last read, and a number that changes with each reading of any log's."""
@@ -28,10 +27,10 @@ def users(connection: Connection, source: str, hashes: Sequence[int]) -> dict[in
     """Those of the users that are known, by hash."""
     table = usage_user.c
     found: dict[int, User] = {}
-    for i in range(0, len(hashes), CHUNK):
+    for some in batches(hashes):
         rows = connection.execute(
             select(table.user_hash, table.customer_id, table.product, table.last_seen).where(
-                table.source == source, table.user_hash.in_(hashes[i : i + CHUNK])
+                table.source == source, table.user_hash.in_(some)
             )
         )
         found.update((row[0], User(*row[1:])) for row in rows)
@@ -42,8 +41,7 @@ def save_users(connection: Connection, source: str, found: Mapping[int, User]) -
     """Store users, in place of what is known of them."""
     hashes = list(found)
     table = usage_user.c
-    for i in range(0, len(hashes), CHUNK):
-        some = hashes[i : i + CHUNK]
+    for some in batches(hashes):
         connection.execute(delete(usage_user).where(table.source == source, table.user_hash.in_(some)))
         rows: list[dict[str, Any]] = [{"source": source, "user_hash": one, **found[one]._asdict()} for one in some]
         connection.execute(insert(usage_user), rows)
@@ -56,8 +54,8 @@ def starts_of(connection: Connection, source: str, labels: Iterable[str], hashes
         (usage_day, usage_day.c.customer_id, sorted(set(labels))),
         (active_user, active_user.c.user_hash, sorted(set(hashes))),
     ):
-        for i in range(0, len(wanted), CHUNK):
-            query = select(table.c.start).where(table.c.source == source, column.in_(wanted[i : i + CHUNK])).distinct()
+        for some in batches(wanted):
+            query = select(table.c.start).where(table.c.source == source, column.in_(some)).distinct()
             found.update(connection.execute(query).scalars())
     return found
 
