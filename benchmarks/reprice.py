@@ -31,11 +31,12 @@ from exporter.margin.parts import parts_of
 from exporter.margin.usage import Pricing, cost_of
 from exporter.store import schema
 from exporter.store.database import Store
-from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, revisions, source_name, usage_keys
+from exporter.store.sourcenames import usage_source
+from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, revisions, usage_keys
 from exporter.store.usage_write import key_ids, replace
 from exporter.usagelog import Status
 
-SOURCE = source_name("usage")
+SOURCE = usage_source("usage")
 ZONE = ZoneInfo("Europe/Berlin")
 BUCKET = 900
 BEGIN = NOW - HISTORY

@@ -25,7 +25,8 @@ from exporter.cost.usagetable import UsageTable
 from exporter.errors import LeaseLost, SourceError
 from exporter.store import sources
 from exporter.store.database import AWAY, Store, away
-from exporter.store.usage import UsageKey, source_name
+from exporter.store.sourcenames import usage_source
+from exporter.store.usage import UsageKey
 from exporter.usagelog import Status, UsageSettings
 
 log = logging.getLogger("exporter.cost")
@@ -50,7 +51,7 @@ class UsageSource:
     ) -> None:
         """``status_of`` says what a status of any usage log means: packs are used up by all of them together. Without
         ``jobs`` none are followed."""
-        self.name = source_name(settings.name)
+        self.name = usage_source(settings.name)
         self.store = store
         self.settings = settings
         self.zone = zone

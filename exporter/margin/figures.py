@@ -18,11 +18,12 @@ from exporter.cost.pricefile import EvidenceKind
 from exporter.margin.cash import Cash, CashKey
 from exporter.margin.earnings import Earnings, by_account, recognized_by
 from exporter.margin.jobs import JobFigures, job_figures
-from exporter.margin.ledger import Ledger, cut, ledger_source
+from exporter.margin.ledger import Ledger, cut
 from exporter.margin.plans import Plans, plans_of
 from exporter.margin.usage import Cost, Pricing
 from exporter.margin.windows import Window
 from exporter.money import major, round_half_up
+from exporter.store.sourcenames import ledger_source
 
 BASES = ("cash", "recognized", "mrr")
 """The values of the ``basis`` label. ``mrr`` exists for the window ``30d`` only."""

@@ -23,43 +23,17 @@ from exporter.margin.usage import NOTHING, Cost, Pricing, cost_of
 from exporter.margin.windows import Window
 from exporter.store.ledger import currencies
 from exporter.store.mrr_totals import MrrTotal
+from exporter.store.sourcenames import (
+    customers_source,
+    invoices_source,
+    ledger_source,
+    owner_of,
+    payments_source,
+    subscriptions_source,
+    usage_source,
+)
 from exporter.store.sources import SourceStatus
 from exporter.store.usage import DAY, UsageKey, UsageTotal, bucket_totals, findings, revisions
-
-
-def ledger_source(account: str) -> str:
-    """Name of the source that reads an account's cash ledger."""
-    return f"stripe/{account}/ledger"
-
-
-def subscriptions_source(account: str) -> str:
-    """Name of the source that reads an account's subscriptions."""
-    return f"stripe/{account}/subscriptions"
-
-
-def reconciliation_source(account: str) -> str:
-    """Name under which an account's reconciliation with Stripe's reports is kept. No figure needs it."""
-    return f"stripe/{account}/reconciliation"
-
-
-def invoices_source(account: str) -> str:
-    """Name of the source that reads an account's invoices and credit notes."""
-    return f"stripe/{account}/invoices"
-
-
-def payments_source(account: str) -> str:
-    """Name of the source that counts an account's failed payments."""
-    return f"stripe/{account}/payments"
-
-
-def customers_source(account: str) -> str:
-    """Name of the source that reads the metadata which usage logs name customers by. No figure of money needs it."""
-    return f"stripe/{account}/customers"
-
-
-def usage_source(name: str) -> str:
-    """Name of the source that reads a usage log."""
-    return f"usage/{name}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +62,7 @@ class Sources:
     @property
     def accounts(self) -> tuple[str, ...]:
         """The Stripe accounts. What is stored of others, taken out of margin.yaml or renamed in it, counts nowhere."""
-        return tuple(name.split("/")[1] for name in self.ledger)
+        return tuple(owner_of(name) for name in self.ledger)
 
     @property
     def cash(self) -> tuple[str, ...]:
@@ -243,7 +217,7 @@ def read_ledger(
     prices = None
     if pricing is not None and settings is not None:
         prices = Prices(pricing, keys, settings.fx, zone, settled)
-    logs = [name.removeprefix("usage/") for name in sources.usage]
+    logs = [owner_of(name) for name in sources.usage]
     return Ledger(
         sources=sources,
         as_of=as_of,
@@ -254,7 +228,7 @@ def read_ledger(
         segments=segments,
         buckets=memory.buckets(connection, revised, edges),
         active=memory.active(connection, revised, days) if seen is None else seen,
-        unreadable_rows=sum(findings(connection, name.removeprefix("usage/")).unreadable for name in sources.usage),
+        unreadable_rows=sum(findings(connection, log).unreadable for log in logs),
         settled=settled,
         groups=groups,
         jobs=memory.jobs.read(connection, logs, first, end, prices),
@@ -274,7 +248,7 @@ def _recognized(
 ) -> Recognized | None:
     if settings is None or not sources.invoices or not {*sources.ledger, *sources.invoices} <= as_of.keys():
         return None
-    known = {name.split("/")[1]: as_of[name] for name in sources.invoices}
+    known = {owner_of(name): as_of[name] for name in sources.invoices}
     customers = groups["customer"].labels if "customer" in groups else ()
     used = {name: as_of[name] for name in sources.usage if name in as_of}
     return memory.recognized.read(connection, known, start, settings, customers, used, keys)

@@ -19,7 +19,8 @@ from exporter.packrules import Pool
 from exporter.revenue.categories import CATEGORY_KIND, kind_of
 from exporter.store import recognition, usage
 from exporter.store.recognition import DayKey, Line, LineCut, Payment
-from exporter.store.usage import UsageKey, source_name
+from exporter.store.sourcenames import usage_source
+from exporter.store.usage import UsageKey
 from exporter.usagelog import REQUESTS
 
 DAY = 86_400
@@ -65,7 +66,7 @@ def logs_of_packs(settings: Settings) -> dict[str, str]:
     """``{source: usage log}`` of the logs that hold what is taken from packs: without one of them nothing is known."""
     units = {rule.unit for rule in settings.recognition.packs.values()}
     return {
-        source_name(log.name): log.name
+        usage_source(log.name): log.name
         for log in settings.usage
         if units and (REQUESTS in units or units & log.quantities.keys())
     }

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from exporter.clock import BUCKET, day_of, day_start, day_starts
 from exporter.config import Settings
-from exporter.margin.ledger import Ledger, Sources, invoices_source, ledger_source, settled_usage, usage_source
+from exporter.margin.ledger import Ledger, Sources, settled_usage
 from exporter.margin.parts import Part, parts_of
 from exporter.margin.pastcash import PastCash
 from exporter.margin.pastrecognized import PastRecognized
@@ -29,6 +29,7 @@ from exporter.margin.windows import Window, windows
 from exporter.store import ledger as ledgers
 from exporter.store import usage as usages
 from exporter.store.ledger import LedgerTotal, currencies, ledger_totals
+from exporter.store.sourcenames import invoices_source, ledger_source, owner_of, usage_source
 from exporter.store.usage import (
     DAY,
     active_users,
@@ -134,9 +135,7 @@ class Past:
         self._cash = PastCash(_by_time(connection, self._sources.accounts, first, end), settings.fx, zone)
         accounts = self._sources.accounts
         self._currencies = frozenset(held for held in currencies(connection) if held[0] in accounts)
-        self._unreadable = sum(
-            findings(connection, name.removeprefix("usage/")).unreadable for name in self._sources.usage
-        )
+        self._unreadable = sum(findings(connection, owner_of(name)).unreadable for name in self._sources.usage)
         self._begins = begins
         self._known = known
         self._recognized = self.recognized()
@@ -148,7 +147,7 @@ class Past:
         known, sources = self._known, self._sources
         if not sources.invoices or not {*sources.ledger, *sources.invoices} <= known.keys():
             return None
-        accounts = {name.split("/")[1]: known[name] for name in sources.invoices}
+        accounts = {owner_of(name): known[name] for name in sources.invoices}
         logs = {name: known[name] for name in sources.usage if name in known}
         return PastRecognized(self._connection, self._settings, accounts, logs, self.keys, self._midnights, customers)
 

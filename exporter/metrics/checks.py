@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.margin.ledger import Ledger, ledger_source, reconciliation_source
+from exporter.margin.ledger import Ledger
 from exporter.margin.standing import Standing
 from exporter.metrics.catalogue import Sample
 from exporter.money import major
 from exporter.store.reconciliation import Heals
+from exporter.store.sourcenames import ledger_source, owner_of, reconciliation_source
 
 AUTHENTIC = ("accepted", "duplicate", "ignored")
 """Results of deliveries that are known to come from Stripe."""
@@ -21,7 +22,7 @@ def check_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
             held = (balance.account, balance.currency)
             yield Sample("margin_ledger_drift_readings", held, float(balance.drift_polls))
     for name in ledger.sources.ledger:
-        account = name.split("/")[1]
+        account = owner_of(name)
         read = standing.status.get(name)
         if read is not None and read.complete_at is not None:
             healed = standing.heals.get(account, Heals(0, 0))

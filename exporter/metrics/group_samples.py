@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.margin.attribution import Attributed
-from exporter.margin.ledger import Ledger, ledger_source
+from exporter.margin.ledger import Ledger
 from exporter.margin.standing import Standing
 from exporter.metrics.catalogue import Sample
 from exporter.store.methods import OTHER, REASONS
+from exporter.store.sourcenames import ledger_source, owner_of
 
 
 def group_samples(dimension: str, attributed: Attributed, window: str, currency: str) -> Iterator[Sample]:
@@ -30,7 +31,7 @@ def payment_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
         if outcome == "succeeded" and standing.whole(ledger_source(account)):
             yield Sample("margin_payments_total", (account, label), float(payments))
     for source in ledger.sources.payments:
-        account = source.split("/")[1]
+        account = owner_of(source)
         if standing.whole(source):
             # All reasons from the beginning: a series that appears with its first failure hides that one.
             for reason in (*sorted(REASONS), OTHER):

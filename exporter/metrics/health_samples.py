@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.margin.health import Health
-from exporter.margin.ledger import Ledger, subscriptions_source
+from exporter.margin.ledger import Ledger
 from exporter.margin.standing import Standing
 from exporter.metrics.catalogue import Sample
 from exporter.money import major
 from exporter.movement import MOVEMENTS, SUBSCRIBER_MOVEMENTS
+from exporter.store.sourcenames import subscriptions_source
 
 
 def health_samples(health: Health, currency: str, shown: frozenset[str]) -> Iterator[Sample]:

@@ -9,6 +9,7 @@ from exporter.margin.figures import Figures
 from exporter.margin.jobsread import Jobs
 from exporter.metrics.catalogue import SUM, Sample
 from exporter.store.histograms import SCALE, Histogram
+from exporter.store.sourcenames import usage_source
 
 
 def job_window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
@@ -27,7 +28,7 @@ def job_window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
 def job_samples(jobs: Jobs | None) -> Iterator[Sample]:
     """How far the jobs of each usage log have been followed."""
     for name, read in jobs.read.items() if jobs is not None else ():
-        source = f"usage/{name}"
+        source = usage_source(name)
         yield Sample("margin_jobs_settled_until_timestamp_seconds", (source,), float(read.until))
         yield Sample("margin_jobs_unpriced_total", (source,), float(read.unpriced))
         yield Sample("margin_job_late_rows_total", (source,), float(read.late))

@@ -12,13 +12,14 @@ from exporter.budget import budget_of
 from exporter.clock import day_of, day_start
 from exporter.config import Settings
 from exporter.margin.figures import Figures, Mrr, deferred_of
-from exporter.margin.ledger import Ledger, ledger_source, subscriptions_source, usage_source
+from exporter.margin.ledger import Ledger
 from exporter.margin.standing import Standing
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window as window_at
 from exporter.metrics.catalogue import Sample
 from exporter.money import COST_SCALE, QUANTITY_SCALE, major
 from exporter.revenue.categories import kind_of
+from exporter.store.sourcenames import ledger_source, owner_of, subscriptions_source, usage_source
 
 PRODUCTS = 100
 """Products with series of their own; the rest of each currency is summed in ``product="other"``."""
@@ -139,7 +140,7 @@ def standing_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
         if subscriptions_source(account) in ledger.as_of:
             yield Sample("margin_subscriptions", (account, status), float(count))
     for name in ledger.sources.subscriptions:
-        account = name.split("/")[1]
+        account = owner_of(name)
         if name in ledger.as_of:
             yield Sample("margin_subscribers", (account,), float(standing.subscribers.get(account, 0)))
             trials = standing.subscriptions.get((account, "trialing"), 0)

@@ -18,6 +18,7 @@ from exporter.revenue.shapes import as_mapping
 from exporter.store import schema
 from exporter.store.database import get_cursor
 from exporter.store.invoiced import first_payments, inclusive_taxes, subscriptions_of_invoices
+from exporter.store.sourcenames import invoices_source
 from exporter.store.subscriptions import ItemMrr, Subscription, replace_items, stored_by_ids
 
 Row = tuple[Subscription, Sequence[ItemMrr]]
@@ -45,7 +46,7 @@ def with_invoices(connection: Connection, account: str, rows: Sequence[Row], at:
 
 def all_known(connection: Connection, account: str) -> bool:
     """Whether all of the account's invoices were read: then one that is not there was never paid."""
-    return get_cursor(connection, f"stripe/{account}/invoices", "listed_at") is not None
+    return get_cursor(connection, invoices_source(account), "listed_at") is not None
 
 
 def follow_invoices(connection: Connection, account: str, invoices: Sequence[str], at: int, rules: MrrRules) -> int:

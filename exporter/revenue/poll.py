@@ -42,6 +42,13 @@ from exporter.store import schema, sources
 from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
 from exporter.store.movements import name_new_mrr
 from exporter.store.requests import add_requests, fold_requests
+from exporter.store.sourcenames import (
+    customers_source,
+    invoices_source,
+    ledger_source,
+    payments_source,
+    subscriptions_source,
+)
 from exporter.store.sources import SourceStatus
 from exporter.store.subscriptions import Subscription, due_subscriptions, replace_items, stored_subscriptions
 
@@ -93,9 +100,9 @@ class StripeSource:
         self._customer_keys = customer_keys
         self._clock = clock
         self._reader = reader or StripeReader(account, clock)
-        self.ledger = f"stripe/{account.name}/ledger"
-        self.subscriptions = f"stripe/{account.name}/subscriptions"
-        self.invoices = f"stripe/{account.name}/invoices"
+        self.ledger = ledger_source(account.name)
+        self.subscriptions = subscriptions_source(account.name)
+        self.invoices = invoices_source(account.name)
         self.interval = float(account.usual_interval)
         self._verified = False
         self._verifying = threading.Lock()
@@ -113,10 +120,10 @@ class StripeSource:
         """What follows the events feed. The first one's poll reads the feed for all of them."""
         hooks = self._hooks(self.invoices)
         self._invoices = InvoiceChanges(self._store, self._reader, self.invoices, self._rules, hooks)
-        failed = FailedPayments(self._store, self._reader, f"stripe/{self._account.name}/payments")
+        failed = FailedPayments(self._store, self._reader, payments_source(self._account.name))
         handlers: list[Handler] = [self._changes, self._invoices, failed]
         if self._customer_keys:
-            source = f"stripe/{self._account.name}/customers"
+            source = customers_source(self._account.name)
             handlers.append(CustomerKeys(self._store, self._reader, source, self._customer_keys))
         return handlers
 

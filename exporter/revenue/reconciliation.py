@@ -24,6 +24,7 @@ from exporter.store import sources
 from exporter.store.audit import record
 from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
 from exporter.store.reconciliation import Activity, Line, Reconciled, activity, reconciled, save_reconciled
+from exporter.store.sourcenames import ledger_source, reconciliation_source
 from exporter.store.sources import SourceStatus
 
 log = logging.getLogger("exporter.revenue")
@@ -43,8 +44,8 @@ class Reconciliation:
         self._clock = clock
         self._reader = reader
         self._reports = Reports(reader)
-        self._ledger = f"stripe/{account.name}/ledger"
-        self.name = f"stripe/{account.name}/reconciliation"
+        self._ledger = ledger_source(account.name)
+        self.name = reconciliation_source(account.name)
         self.interval = min(SLOWEST, max(FASTEST, float(account.usual_interval)))
 
     def stop(self) -> None:

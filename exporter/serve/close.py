@@ -20,7 +20,7 @@ from exporter.clock import Clock, SystemClock, iso
 from exporter.errors import ConfigError, MarginError, StateError
 from exporter.margin.cash import Cash
 from exporter.margin.figures import Figures, deferred_of
-from exporter.margin.ledger import Ledger, invoices_source, ledger_source
+from exporter.margin.ledger import Ledger
 from exporter.margin.packread import logs_of_packs
 from exporter.margin.pastrecognized import PastRecognized
 from exporter.margin.windows import window
@@ -31,6 +31,7 @@ from exporter.serve.forms import Value, aligned, as_json, exact, places_of, sign
 from exporter.serve.reconcile import Compared, compared
 from exporter.serve.wholefile import write_whole
 from exporter.store.ledger import balances
+from exporter.store.sourcenames import invoices_source, ledger_source
 from exporter.store.usage import reprice_pending
 
 SAME, DIFFERS = 0, 3

@@ -14,6 +14,7 @@ from exporter.clock import Clock
 from exporter.serve.hints import Hint, streams_of
 from exporter.serve.webhook import Result
 from exporter.store.database import Store
+from exporter.store.sourcenames import stripe_source
 from exporter.store.webhooks import (
     add_deliveries,
     drop_wake_ups,
@@ -73,7 +74,7 @@ class Deliveries:
                     del self._seen[next(iter(self._seen))]
             result: Result = "duplicate" if duplicate else "accepted" if streams else "ignored"
             self._counts[account, result] += 1
-            sources = [f"stripe/{account}/{stream}" for stream in streams] if not duplicate else []
+            sources = [stripe_source(account, stream) for stream in streams] if not duplicate else []
             here = self.writer
             if not here:
                 self._woken.update(sources)

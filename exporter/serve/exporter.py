@@ -17,7 +17,6 @@ from exporter.cost.jobbooks import JobPrices
 from exporter.cost.source import UsageSource
 from exporter.errors import LeaseLost, MarginError, StateError
 from exporter.margin.choice import Choice
-from exporter.margin.ledger import usage_source
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource
 from exporter.revenue.reconciliation import Reconciliation
@@ -30,6 +29,7 @@ from exporter.serve.waking import Waker
 from exporter.store.audit import record
 from exporter.store.database import AWAY, Store, away
 from exporter.store.lease import TTL, Lease
+from exporter.store.sourcenames import usage_source
 
 log = logging.getLogger("exporter.serve")
 

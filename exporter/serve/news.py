@@ -11,6 +11,7 @@ from exporter.revenue.allowance import READS_PER_POLL, allowance_of
 from exporter.store.database import AWAY, Store
 from exporter.store.events import seen_events
 from exporter.store.ledger import row_counts
+from exporter.store.sourcenames import owner_of, stripe_account
 
 SHARE = 0.25
 """Part of the pace of the read allocation that woken polls may take; steady ones take two thirds."""
@@ -33,7 +34,7 @@ class News:
     def events(self) -> tuple[int, int]:
         """Events that were acted upon lately: how many, and the time of the newest."""
         with self._store.read() as connection:
-            return seen_events(connection, f"stripe/{self._account}/")
+            return seen_events(connection, f"{stripe_account(self._account)}/")
 
 
 class WakeRates:
@@ -49,7 +50,7 @@ class WakeRates:
         self._known: dict[str, tuple[float, float]] = {}
 
     def __call__(self, source: str) -> float:
-        name = source.split("/")[1]
+        name = owner_of(source)
         if not any(one.name == name and one.api_base == STRIPE for one in self._accounts()):
             return UNBOUND
         at, rate = self._known.get(name, (float("-inf"), 0.0))

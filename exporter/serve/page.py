@@ -6,12 +6,12 @@ from exporter import __version__
 from exporter.clock import iso
 from exporter.config import AccountSettings
 from exporter.margin.figures import BASES, Figures
-from exporter.margin.ledger import reconciliation_source, usage_source
 from exporter.margin.standing import UsageLog
 from exporter.serve.configuration import Loaded
 from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View
 from exporter.serve.status import FigureRow, SourceRow, State, StatusPage, UnpricedRow
+from exporter.store.sourcenames import reconciliation_source, usage_source
 from exporter.store.sources import SourceStatus
 
 DOCS = "https://github.com/margin-exporter/margin-exporter/tree/main/docs"

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from exporter.clock import Clock, SystemClock, iso
 from exporter.config import AccountSettings, Settings, load_settings
 from exporter.errors import ConfigError, MarginError, StateError
-from exporter.margin.ledger import Sources, ledger_source, usable
+from exporter.margin.ledger import Sources, usable
 from exporter.money import major
 from exporter.revenue.account import Known, known_account, prove_account
 from exporter.revenue.activity import Activities, compare
@@ -25,6 +25,7 @@ from exporter.serve import given
 from exporter.serve.books import open_state, require_whole
 from exporter.serve.forms import Value, aligned, as_csv, as_json
 from exporter.store.reconciliation import Activity, Line, activity
+from exporter.store.sourcenames import ledger_source
 from exporter.store.sources import statuses
 
 AGREE, DIFFER = 0, 3

@@ -15,8 +15,9 @@ from exporter.clock import Clock, SystemClock, day_of, day_start, iso
 from exporter.config import Settings, load_settings
 from exporter.errors import ConfigError, StateError
 from exporter.serve.books import open_state
+from exporter.store.sourcenames import usage_source
 from exporter.store.sources import statuses
-from exporter.store.usage import reprice_pending, source_name
+from exporter.store.usage import reprice_pending
 from exporter.values import duration
 
 
@@ -51,7 +52,7 @@ def open_span(
     start = _start(since, now, settings.zone)
     with open_state(settings) as connection:
         known = statuses(connection)
-        found = [known.get(source_name(usage.name)) for usage in settings.usage]
+        found = [known.get(usage_source(usage.name)) for usage in settings.usage]
         times = [one.data_at for one in found if one is not None and one.data_at is not None]
         if not times:
             raise StateError("no usage is stored yet; let margin-exporter serve run")

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 from exporter.store.batches import batches
 from exporter.store.database import get_cursor, upsert
 from exporter.store.schema_jobs import job_day, job_open, job_passed, job_total
-from exporter.store.usage import UsageTotal, joined, source_name
+from exporter.store.sourcenames import usage_source
+from exporter.store.usage import UsageTotal, joined
 from exporter.store.usage_write import Total, load, replace
 
 
@@ -54,7 +55,7 @@ class JobTotal(NamedTuple):
 
 def jobs_read(connection: Connection, source: str) -> JobsRead | None:
     """None where jobs are not followed (yet)."""
-    stored = json.loads(get_cursor(connection, source_name(source), "jobs") or "{}")
+    stored = json.loads(get_cursor(connection, usage_source(source), "jobs") or "{}")
     return JobsRead(**stored) if stored else None
 
 

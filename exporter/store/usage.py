@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, sele
 from exporter.store import schema
 from exporter.store.batches import batches
 from exporter.store.database import get_cursor
+from exporter.store.sourcenames import owner_of, usage_source
 
 DAY = 86_400
 HALF = 1_000_000
@@ -28,11 +29,6 @@ REPORTED_COST = "reported_cost"
 LOGGED_COST = "logged_cost"
 COSTS = frozenset({REPORTED_COST, LOGGED_COST})
 """Measures that are money, not quantities: their scale is another."""
-
-
-def source_name(name: str) -> str:
-    """The source of a usage log as ``margin_source_*`` and cursors name it: ``usage/<name>``."""
-    return f"usage/{name}"
 
 
 @dataclass(frozen=True)
@@ -354,30 +350,26 @@ def last_row(connection: Connection) -> dict[tuple[str, str], int]:
     rows = connection.execute(
         select(table.c.source, table.c.value).where(table.c.name == "last_row").order_by(table.c.source)
     )
-    return {
-        (row.source.removeprefix("usage/"), provider): int(at)
-        for row in rows
-        for provider, at in json.loads(row.value).items()
-    }
+    return {(owner_of(row.source), provider): int(at) for row in rows for provider, at in json.loads(row.value).items()}
 
 
 def frozen_before(connection: Connection, source: str) -> int | None:
     """History of the usage log ``source`` before this time is no longer read: the log has purged rows there."""
-    value = get_cursor(connection, source_name(source), "frozen_before")
+    value = get_cursor(connection, usage_source(source), "frozen_before")
     return None if value is None else int(value)
 
 
 def reprice_pending(connection: Connection, source: str) -> bool:
     """Whether a changed price book, time zone or mapping is still being rolled into the history of ``source``."""
-    return bool(json.loads(get_cursor(connection, source_name(source), "reroll") or "[]"))
+    return bool(json.loads(get_cursor(connection, usage_source(source), "reroll") or "[]"))
 
 
 def rolled_under(connection: Connection, source: str) -> tuple[str | None, str | None]:
     """Hash of the price book, and the business time zone, that the stored segments of ``source`` are cut under."""
-    name = source_name(source)
+    name = usage_source(source)
     return get_cursor(connection, name, "book"), get_cursor(connection, name, "zone")
 
 
 def findings(connection: Connection, source: str) -> UsageFindings:
     """What polls of the usage log ``source`` found besides new rows."""
-    return UsageFindings(**json.loads(get_cursor(connection, source_name(source), "findings") or "{}"))
+    return UsageFindings(**json.loads(get_cursor(connection, usage_source(source), "findings") or "{}"))
