@@ -27,7 +27,8 @@ from exporter.margin.usage import Pricing
 from exporter.revenue.poll import StripeSource
 from exporter.serve.configuration import Loaded
 from exporter.serve.snapshots import Snapshots
-from exporter.store.database import Store, set_cursor
+from exporter.store.cursors import set_cursor
+from exporter.store.database import Store
 from exporter.store.ledger import BalanceTransaction, add_transactions, ledger_sums
 
 LARGE, SMALL = 1_000_000, 10_000

@@ -18,7 +18,7 @@ from exporter.demo.terms import Coupon, Discount, Option, Tier
 from exporter.errors import ConfigError, StateError
 from exporter.serve.explain import explain_mrr
 from exporter.store import schema
-from exporter.store.database import set_cursor
+from exporter.store.cursors import set_cursor
 from exporter.store.reading import reading
 
 

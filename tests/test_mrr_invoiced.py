@@ -18,7 +18,8 @@ from exporter.demo.facts import Subscription as Demo
 from exporter.revenue.mrr import mrr_of
 from exporter.revenue.mrr_invoiced import follow_invoices, with_invoices
 from exporter.store import schema, schema_invoices
-from exporter.store.database import Store, set_cursor
+from exporter.store.cursors import set_cursor
+from exporter.store.database import Store
 from exporter.store.subscriptions import Subscription, save_subscriptions, stored_by_ids
 
 WAITING = MrrRules(counts_from="first_payment")

@@ -31,7 +31,8 @@ from exporter.margin.usage import Pricing
 from exporter.margin.windows import Window
 from exporter.metrics.samples import recognized_samples
 from exporter.store import schema
-from exporter.store.database import Store, set_cursor
+from exporter.store.cursors import set_cursor
+from exporter.store.database import Store
 from exporter.store.invoices import Invoice
 from exporter.store.usage import UsageKey
 from exporter.store.usage_write import key_ids, load, replace

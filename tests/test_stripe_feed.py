@@ -13,7 +13,7 @@ from exporter.demo.facts import Customer, Event
 from exporter.errors import SourceError
 from exporter.revenue import events
 from exporter.revenue.events import EventFeed, Relist, Write, restart
-from exporter.store.database import set_cursor
+from exporter.store.cursors import set_cursor
 
 FEED = "/v1/events"
 

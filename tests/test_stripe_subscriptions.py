@@ -17,7 +17,7 @@ from exporter.demo.facts import Customer, Event, Item, Price, Product, Subscript
 from exporter.demo.scenario import history
 from exporter.demo.world import DEMO_KEY, World
 from exporter.store import subscriptions
-from exporter.store.database import set_cursor
+from exporter.store.cursors import set_cursor
 from exporter.store.mrr_totals import mrr_totals
 
 LIST = "/v1/subscriptions"

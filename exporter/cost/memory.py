@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from sqlalchemy import Connection, select
 
 from exporter.store import schema
-from exporter.store.database import set_cursor
+from exporter.store.cursors import set_cursor
 from exporter.store.usage import UsageFindings
 
 

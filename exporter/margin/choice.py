@@ -30,7 +30,8 @@ from exporter.margin.windows import window
 from exporter.revenue.categories import kind_of
 from exporter.store import sources
 from exporter.store.attribution import Sale, members, sales_by_customer, save_members
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, set_cursor
+from exporter.store.database import Store
 from exporter.store.paid import save_only_products, usage_by_only_product
 from exporter.store.usage import (
     DAY,

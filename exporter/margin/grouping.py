@@ -25,7 +25,7 @@ from exporter.margin.groups import (
 )
 from exporter.margin.products import cash_by_product
 from exporter.store.attribution import CashTotal, cash_by_customer, members
-from exporter.store.database import get_cursor
+from exporter.store.cursors import get_cursor
 from exporter.store.ledger import read_of
 from exporter.store.paid import invoice_products, linked_rows, usage_by_only_product
 from exporter.store.recognition import DayKey

@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 from exporter.errors import SourceError
 from exporter.revenue.client import NotFound, StripeReader
 from exporter.store.account import PinnedAccount, pin_account, pinned_account
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_number, set_cursor
+from exporter.store.database import Store
 from exporter.store.ledger import oldest_transaction
 from exporter.store.sourcenames import stripe_account
 from exporter.store.subscriptions import oldest_subscription
@@ -50,7 +51,7 @@ def verify_account(store: Store, reader: StripeReader) -> None:
     with store.write() as connection:
         pin_account(connection, PinnedAccount(name, stripe_id, livemode, int(reader.clock.now())))
         if found is not None and found.created is not None:
-            set_cursor(connection, stripe_account(name), "account_created", str(found.created))
+            set_cursor(connection, stripe_account(name), "account_created", found.created)
 
 
 class Witness(NamedTuple):
@@ -161,5 +162,4 @@ def _stranger(reader: StripeReader, witnesses: Sequence[Witness]) -> Witness | N
 def account_created(store: Store, name: str) -> int | None:
     """When the account was opened at Stripe (epoch seconds), where the key may tell."""
     with store.read() as connection:
-        value = get_cursor(connection, stripe_account(name), "account_created")
-    return None if value is None else int(value)
+        return get_number(connection, stripe_account(name), "account_created")

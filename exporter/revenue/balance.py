@@ -13,7 +13,8 @@ import msgspec
 
 from exporter.revenue.client import StripeReader
 from exporter.revenue.ledger import LedgerPoll
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_number, set_cursor
+from exporter.store.database import Store
 from exporter.store.ledger import StripeBalance, balances, net_by_currency, save_balances
 
 INTERVAL = 3600
@@ -97,7 +98,7 @@ def check_drift(store: Store, reader: StripeReader, source: str, ledger: LedgerP
     """
     account, now = reader.account.name, reader.clock.now()
     with store.read() as connection:
-        read_at = int(get_cursor(connection, source, "balance_at") or 0)
+        read_at = get_number(connection, source, "balance_at") or 0
         before = {row.currency: row for row in balances(connection) if row.account == account}
     if not due and now - read_at < INTERVAL and all(row.drift_polls != 1 for row in before.values()):
         return False
@@ -121,7 +122,7 @@ def check_drift(store: Store, reader: StripeReader, source: str, ledger: LedgerP
             rows.append(StripeBalance(account, currency, *now_held, drift, polls, int(now)))
         save_balances(connection, account, rows)
         if same:
-            set_cursor(connection, source, "balance_at", str(int(now)))
+            set_cursor(connection, source, "balance_at", int(now))
     return same
 
 

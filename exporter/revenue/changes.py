@@ -25,7 +25,8 @@ from exporter.revenue.ledger import STRIPE_BEGAN
 from exporter.revenue.subscriptions import Row, SubscriptionListing
 from exporter.revenue.terms import Refused, Terms, decode_refused, encode_refused
 from exporter.revenue.whole import Hooks, begin, finish_slices, in_parallel, leave_to_slices
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, get_number, set_cursor, set_cursors
+from exporter.store.database import Store
 from exporter.store.drift import doubted, doubts, forget_doubts
 from exporter.store.slices import load_slices
 from exporter.store.subscriptions import (
@@ -85,7 +86,7 @@ class SubscriptionChanges:
     def _list_due(self, connection: Connection, now: float) -> bool:
         if load_slices(connection, self.source) or self._must_list(connection, now):
             return True
-        age = now - (self._number(connection, "listed_at") or 0)
+        age = now - (get_number(connection, self.source, "listed_at") or 0)
         return age >= self._reader.account.relist_interval and (
             age >= LATEST_REVIEW or self._is_affordable(connection, now)
         )
@@ -98,10 +99,11 @@ class SubscriptionChanges:
 
     def _must_list(self, connection: Connection, now: float) -> bool:
         """Whether what is stored may be wrong, as far as is known, so that this is not just a review."""
-        listed_at, events_at = self._number(connection, "listed_at"), self._number(connection, "events_at")
+        listed_at, events_at = (get_number(connection, self.source, name) for name in ("listed_at", "events_at"))
         if listed_at is None or events_at is None or now - events_at > KEPT:
             return True
-        return self._number(connection, "format") != FORMAT or self._number(connection, "list_wanted") == 1
+        wanted = get_number(connection, self.source, "list_wanted") == 1
+        return wanted or get_number(connection, self.source, "format") != FORMAT
 
     def resync(self) -> float:
         """Read the full list; whatever it does not show any more is forgotten."""
@@ -109,10 +111,10 @@ class SubscriptionChanges:
         with self._store.read() as connection:
             refused = self._refused(connection)
             due, must = self._list_due(connection, now), self._must_list(connection, now)
-            events_at = self._number(connection, "events_at")
-            former = self._number(connection, "format") != FORMAT
+            events_at = get_number(connection, self.source, "events_at")
+            former = get_number(connection, self.source, "format") != FORMAT
             half_read = bool(load_slices(connection, self.source))
-            began = (self._number(connection, "list_began") if half_read else None) or int(now)
+            began = (get_number(connection, self.source, "list_began") if half_read else None) or int(now)
             cause: Cause = cast(Cause, get_cursor(connection, self.source, "list_cause") or "observed")
         if refused:
             left = self._still_refused(refused)
@@ -134,7 +136,7 @@ class SubscriptionChanges:
             begun = begin(listing, start, LIST_PAGES)
             with self._store.write() as connection:
                 listing.store(connection, begun.rows)
-                self._set(connection, list_began=began)
+                set_cursors(connection, self.source, list_began=began)
                 set_cursor(connection, self.source, "list_cause", listing.cause)
                 if begun.whole:
                     self._listed(connection, listing, began)
@@ -148,7 +150,7 @@ class SubscriptionChanges:
 
     def _listed(self, connection: Connection, listing: SubscriptionListing, began: int) -> None:
         listing.terms.save(connection)
-        self._set(connection, listed_at=began, format=FORMAT)
+        set_cursors(connection, self.source, listed_at=began, format=FORMAT)
         self._set_refused(connection, listing.terms.refused)
         if isinstance(listing, ReviewListing):
             # The events since the last poll are still to be read: they tell what is a movement, and what is drift.
@@ -163,7 +165,7 @@ class SubscriptionChanges:
     def settle(self) -> None:
         """Book what the last review found, once the events that might have told of it have had their time."""
         with self._store.read() as connection:
-            until = (self._number(connection, "events_at") or 0) - DOUBTED
+            until = (get_number(connection, self.source, "events_at") or 0) - DOUBTED
             if not doubts(connection, self._reader.account.name, until):
                 return
             refused = self._refused(connection)
@@ -258,14 +260,6 @@ class SubscriptionChanges:
 
     def _set_refused(self, connection: Connection, refused: Mapping[str, Refused]) -> None:
         set_cursor(connection, self.source, "refused", encode_refused(refused))
-
-    def _number(self, connection: Connection, name: str) -> int | None:
-        value = get_cursor(connection, self.source, name)
-        return None if value is None else int(value)
-
-    def _set(self, connection: Connection, **values: int) -> None:
-        for name, value in values.items():
-            set_cursor(connection, self.source, name, str(value))
 
 
 class _Named:

@@ -18,8 +18,9 @@ from exporter.revenue.client import NotFound, StripeReader
 from exporter.revenue.events import Event, Relist, Write, restart
 from exporter.revenue.pages import Page
 from exporter.revenue.whole import in_parallel
+from exporter.store.cursors import get_cursor, set_cursors
 from exporter.store.customerkeys import CustomerKey, save_customer_keys, values_of
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.database import Store
 from exporter.store.userhash import UserHash
 
 log = logging.getLogger("exporter.revenue")
@@ -75,9 +76,9 @@ class CustomerKeys:
             after = "" if last else page.data[-1].id
             with self._store.write() as connection:
                 save_customer_keys(connection, self._reader.account.name, self._keys, rows)
-                self._set(connection, began=str(began), after=after, listing=json.dumps(self._keys))
+                set_cursors(connection, self.source, began=str(began), after=after, listing=json.dumps(self._keys))
                 if last:
-                    self._set(connection, keys=json.dumps(self._keys))
+                    set_cursors(connection, self.source, keys=json.dumps(self._keys))
                     restart(connection, self.source, int(began or now))
             if last:
                 return float(began or now)
@@ -126,7 +127,3 @@ class CustomerKeys:
                 self._hash = UserHash.make(connection)
         hashed = self._hash
         return {key: hashed(str(metadata[key])) for key in self._keys if metadata and metadata.get(key)}
-
-    def _set(self, connection: Connection, **values: str) -> None:
-        for name, value in values.items():
-            set_cursor(connection, self.source, name, value)

@@ -24,7 +24,8 @@ from exporter.errors import LeaseLost
 from exporter.revenue.client import Stopped, StripeReader
 from exporter.revenue.pages import Page
 from exporter.store.batches import batches
-from exporter.store.database import AWAY, Store, get_cursor, set_cursor
+from exporter.store.cursors import get_number, set_cursors
+from exporter.store.database import AWAY, Store
 from exporter.store.events import remember_events, unseen_events
 
 log = logging.getLogger("exporter.revenue")
@@ -101,7 +102,7 @@ PAGE = msgspec.json.Decoder(Page[_Event])
 
 def restart(connection: Connection, source: str, began: int) -> None:
     """The source's full list, begun at ``began``, is stored: events go on from before it."""
-    _set(connection, source, events=began - OVERLAP, events_at=began, list_wanted=0, just_listed=1)
+    set_cursors(connection, source, events=began - OVERLAP, events_at=began, list_wanted=0, just_listed=1)
 
 
 class EventFeed:
@@ -122,12 +123,12 @@ class EventFeed:
         """Whether the source needs its full list before events can tell what changed."""
         now = self._reader.clock.now()
         with self._store.read() as connection:
-            events_at = _number(connection, source, "events_at")
+            events_at = get_number(connection, source, "events_at")
             return (
-                _number(connection, source, "events") is None
+                get_number(connection, source, "events") is None
                 or events_at is None
                 or now - events_at > KEPT
-                or _number(connection, source, "list_wanted") == 1
+                or get_number(connection, source, "list_wanted") == 1
                 or self._handlers[source].wants_resync(connection)
             )
 
@@ -167,9 +168,9 @@ class EventFeed:
         if not sources:
             return {}
         with self._store.read() as connection:
-            since = {source: _number(connection, source, "events") or 0 for source in sources}
+            since = {source: get_number(connection, source, "events") or 0 for source in sources}
             # After a list all that happened during it is read: another list would take as long again.
-            patient = any(_number(connection, source, "just_listed") == 1 for source in sources)
+            patient = any(get_number(connection, source, "just_listed") == 1 for source in sources)
         started = self._reader.clock.now()
         try:
             events, reach = self._read(sources, min(since.values()) - OVERLAP, None if patient else PAGES)
@@ -211,9 +212,9 @@ class EventFeed:
             # What a list that begins later will show has been seen, too.
             remember_events(connection, source, {event.id: event.created for event in fresh}, since - 3 * OVERLAP)
             if relist:
-                _set(connection, source, list_wanted=1)
+                set_cursors(connection, source, list_wanted=1)
             else:
-                _set(connection, source, events=reached, events_at=int(started), just_listed=0)
+                set_cursors(connection, source, events=reached, events_at=int(started), just_listed=0)
         return not relist
 
     def _read(self, sources: Sequence[str], since: int, pages: int | None) -> tuple[Sequence[Event], int]:
@@ -256,13 +257,3 @@ def _must_not_hide(error: Exception) -> None:
     """Raise what is not the source's own failure: the exporter ends, or cannot write just now."""
     if isinstance(error, (LeaseLost, Stopped, *AWAY)):
         raise error
-
-
-def _number(connection: Connection, source: str, name: str) -> int | None:
-    value = get_cursor(connection, source, name)
-    return None if value is None else int(value)
-
-
-def _set(connection: Connection, source: str, **values: int) -> None:
-    for name, value in values.items():
-        set_cursor(connection, source, name, str(value))

@@ -20,7 +20,8 @@ from exporter.revenue.balance import check_drift
 from exporter.revenue.client import StripeReader
 from exporter.revenue.ledger import LedgerPoll
 from exporter.store.audit import record
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, set_cursor
+from exporter.store.database import Store
 from exporter.store.ledger import balances, row_counts
 from exporter.store.reconciliation import count_heal, rows_since
 

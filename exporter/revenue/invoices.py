@@ -24,7 +24,8 @@ from exporter.revenue.settlement import settle, settle_awaiting, settle_changed
 from exporter.revenue.slices import Chunk, Listing
 from exporter.revenue.whole import Hooks, begin, finish_slices, in_parallel, in_slices, leave_to_slices
 from exporter.store import schema_invoices
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, set_cursors
+from exporter.store.database import Store
 from exporter.store.invoices import CreditNote, Invoice, save_credit_notes, save_invoices
 from exporter.store.settlement import awaiting
 
@@ -172,10 +173,10 @@ class InvoiceChanges:
         if phase is None:
             phase = "invoices"
             with self._store.write() as connection:
-                self._set(connection, phase=phase, list_began=str(int(now)))
+                set_cursors(connection, self.source, phase=phase, list_began=int(now))
         try:
             if phase == "invoices":
-                self._list(self._invoices, self.source, lambda connection: self._set(connection, phase="notes"))
+                self._list(self._invoices, self.source, self._invoices_listed)
             self._list(self._notes, f"{self.source}/credit_notes", self._listed)
         except SourceError as error:
             if error.reason == "permission":
@@ -185,9 +186,12 @@ class InvoiceChanges:
         with self._store.read() as connection:
             return float(get_cursor(connection, self.source, "listed_at") or now)
 
+    def _invoices_listed(self, connection: Connection) -> None:
+        set_cursors(connection, self.source, phase="notes")
+
     def _listed(self, connection: Connection) -> None:
         began = get_cursor(connection, self.source, "list_began") or "0"
-        self._set(connection, phase="", listed_at=began)
+        set_cursors(connection, self.source, phase="", listed_at=began)
         restart(connection, self.source, int(began))
 
     def _list(self, listing: Listing[R], slices: str, done: Callable[[Connection], None]) -> None:
@@ -244,10 +248,6 @@ class InvoiceChanges:
 
     def _phase(self, connection: Connection) -> str | None:
         return get_cursor(connection, self.source, "phase") or None
-
-    def _set(self, connection: Connection, **values: str) -> None:
-        for name, value in values.items():
-            set_cursor(connection, self.source, name, value)
 
 
 def _span(reader: StripeReader, start: int, end: int | None, after: str | None) -> dict[str, object]:

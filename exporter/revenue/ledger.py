@@ -20,7 +20,8 @@ from exporter.revenue.client import StripeReader
 from exporter.revenue.settlement import note_transactions
 from exporter.revenue.slices import Chunk
 from exporter.revenue.whole import Hooks, begin, finish_slices, in_slices, leave_to_slices
-from exporter.store.database import Store, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, get_number, set_cursor, set_cursors
+from exporter.store.database import Store
 from exporter.store.ledger import BalanceTransaction, add_transactions, oldest_unexpanded
 from exporter.store.slices import StoredSlice, add_slice
 
@@ -125,9 +126,9 @@ class LedgerPoll:
         After slices a poll is not ``bounded``: what is new since, and the overlap, may be much, but not endless.
         """
         with self._store.read() as connection:
-            watermark = self._number(connection, "watermark")
-            read_at = self._number(connection, "read_at") or 0
-            reread = started - (self._number(connection, "reread_at") or 0) >= REREAD_EVERY
+            watermark = get_number(connection, self._source, "watermark")
+            read_at = get_number(connection, self._source, "read_at") or 0
+            reread = started - (get_number(connection, self._source, "reread_at") or 0) >= REREAD_EVERY
         if watermark is None:
             start = self._first()
         elif reread:
@@ -144,19 +145,20 @@ class LedgerPoll:
         with self._store.write() as connection:
             listing.store(connection, begun.rows)
             if begun.whole:
-                self._set(connection, watermark=reached, read_at=int(started))
+                set_cursors(connection, self._source, watermark=reached, read_at=int(started))
             else:
                 leave_to_slices(connection, self._source, max(0, start), begun)
-                self._set(connection, pending=reached)
+                set_cursors(connection, self._source, pending=reached)
             if reread or watermark is None:
-                self._set(connection, reread_at=int(started))
+                set_cursors(connection, self._source, reread_at=int(started))
             if watermark is None:
-                self._set(connection, since=start)
+                set_cursors(connection, self._source, since=start)
         return begun.whole
 
     def _finish(self, listing: TransactionListing) -> None:
         def done(connection: Connection) -> None:
-            self._set(connection, watermark=self._number(connection, "pending") or 0, read_at=int(began))
+            pending = get_number(connection, self._source, "pending") or 0
+            set_cursors(connection, self._source, watermark=pending, read_at=int(began))
 
         began = self._reader.clock.now()
         account = self._reader.account
@@ -173,14 +175,14 @@ class LedgerPoll:
     def _begin_older(self) -> None:
         """``ledger_since`` was moved back or taken away: the older part is read, too."""
         with self._store.read() as connection:
-            since = self._number(connection, "since")
-            watermark = self._number(connection, "watermark")
+            since = get_number(connection, self._source, "since")
+            watermark = get_number(connection, self._source, "watermark")
         first = self._first()
         if since is None or watermark is None or first >= since or in_slices(self._store, self._source):
             return
         with self._store.write() as connection:
             add_slice(connection, self._source, StoredSlice(first, since))
-            self._set(connection, since=first, pending=watermark)
+            set_cursors(connection, self._source, since=first, pending=watermark)
 
     def reread(self, start: int | None) -> None:
         """Read what was created at ``start`` or later (None: everything) again, and store the rows that were missed.
@@ -190,18 +192,18 @@ class LedgerPoll:
         listing = self._listing()
         started = self._reader.clock.now()
         with self._store.write() as connection:
-            since = self._number(connection, "since") or 0
-            watermark = self._number(connection, "watermark") or 0
+            since = get_number(connection, self._source, "since") or 0
+            watermark = get_number(connection, self._source, "watermark") or 0
             low = since if start is None else max(since, start)
             add_slice(connection, self._source, StoredSlice(low, max(low, watermark) + 1))
-            self._set(connection, pending=watermark)
+            set_cursors(connection, self._source, pending=watermark)
         self._finish(listing)
         self._remember(listing, started)
 
     def _listing(self) -> TransactionListing:
         """With expansion, unless it was refused less than a day ago."""
         with self._store.read() as connection:
-            denied_at = self._number(connection, "expand_denied_at")
+            denied_at = get_number(connection, self._source, "expand_denied_at")
             denied = get_cursor(connection, self._source, "expand_denied")
         recent = bool(denied_at) and self._reader.clock.now() - (denied_at or 0) < ASK_AGAIN
         expand = self._reader.account.expand_source
@@ -216,29 +218,21 @@ class LedgerPoll:
         """
         with self._store.read() as connection:
             bare = get_cursor(connection, self._source, "bare") == "1"
-            watermark = self._number(connection, "watermark")
-            since = self._number(connection, "since") or 0
+            watermark = get_number(connection, self._source, "watermark")
+            since = get_number(connection, self._source, "since") or 0
         if listing.denied is not None:
             self.warning = listing.denied
             with self._store.write() as connection:
                 set_cursor(connection, self._source, "expand_denied", listing.denied)
-                self._set(connection, expand_denied_at=int(started), bare=1)
+                set_cursors(connection, self._source, expand_denied_at=int(started), bare=1)
         elif bare == listing.expand:
             with self._store.write() as connection:
-                self._set(connection, bare=int(not listing.expand))
+                set_cursors(connection, self._source, bare=int(not listing.expand))
                 if bare and watermark is not None:
                     # An old refund may cut an invoice that is still being earned: whatever was stored bare.
                     oldest = oldest_unexpanded(connection, self._reader.account.name)
                     low = watermark if oldest is None else max(since, oldest)
                     add_slice(connection, self._source, StoredSlice(low, max(low, watermark) + 1))
-                    self._set(connection, pending=watermark)
+                    set_cursors(connection, self._source, pending=watermark)
                     return True
         return False
-
-    def _number(self, connection: Connection, name: str) -> int | None:
-        value = get_cursor(connection, self._source, name)
-        return None if value is None else int(value)
-
-    def _set(self, connection: Connection, **values: int) -> None:
-        for name, value in values.items():
-            set_cursor(connection, self._source, name, str(value))

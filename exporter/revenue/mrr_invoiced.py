@@ -16,7 +16,7 @@ from exporter.config import MrrRules
 from exporter.revenue.mrr import mrr_of
 from exporter.revenue.shapes import as_mapping
 from exporter.store import schema
-from exporter.store.database import get_cursor
+from exporter.store.cursors import get_cursor
 from exporter.store.invoiced import first_payments, inclusive_taxes, subscriptions_of_invoices
 from exporter.store.sourcenames import invoices_source
 from exporter.store.subscriptions import ItemMrr, Subscription, replace_items, stored_by_ids

@@ -18,7 +18,8 @@ from exporter.revenue.client import StripeReader
 from exporter.revenue.events import ENDPOINT, OVERLAP, Event, Write, restart
 from exporter.revenue.pages import Page
 from exporter.store.attribution import count_payments
-from exporter.store.database import Store, get_cursor
+from exporter.store.cursors import get_number
+from exporter.store.database import Store
 from exporter.store.events import remember_events, unseen_events
 from exporter.store.methods import reason_label
 
@@ -82,8 +83,8 @@ class FailedPayments:
         """Read the events from where they were read to, or from 30 days ago, whatever their number."""
         began = int(self._reader.clock.now())
         with self._store.read() as connection:
-            reached = get_cursor(connection, self.source, "events")
-        failures = list(self._read(max(0, began - KEPT, int(reached or 0) - OVERLAP)))
+            reached = get_number(connection, self.source, "events") or 0
+        failures = list(self._read(max(0, began - KEPT, reached - OVERLAP)))
         with self._store.write() as connection:
             self._count(connection, failures)
             restart(connection, self.source, began)
@@ -113,7 +114,7 @@ class FailedPayments:
         for failure in fresh:
             reasons[failure.reason] = reasons.get(failure.reason, 0) + 1
         count_payments(connection, self._reader.account.name, "failed", reasons)
-        reached = int(get_cursor(connection, self.source, "events") or 0)
+        reached = get_number(connection, self.source, "events") or 0
         remember_events(
             connection, counted, {failure.event: failure.created for failure in fresh}, reached - 3 * OVERLAP
         )

@@ -39,7 +39,8 @@ from exporter.revenue.payments import FailedPayments
 from exporter.revenue.shapes import as_mapping
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
-from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, set_cursor
+from exporter.store.database import AWAY, Store, away
 from exporter.store.movements import name_new_mrr
 from exporter.store.requests import add_requests, fold_requests
 from exporter.store.sourcenames import (

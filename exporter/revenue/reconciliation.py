@@ -22,7 +22,8 @@ from exporter.revenue.ledger import OVERLAP
 from exporter.revenue.reports import NotYet, Reports
 from exporter.store import sources
 from exporter.store.audit import record
-from exporter.store.database import AWAY, Store, away, get_cursor, set_cursor
+from exporter.store.cursors import get_cursor, set_cursor
+from exporter.store.database import AWAY, Store, away
 from exporter.store.reconciliation import Activity, Line, Reconciled, activity, reconciled, save_reconciled
 from exporter.store.sourcenames import ledger_source, reconciliation_source
 from exporter.store.sources import SourceStatus
@@ -160,7 +161,7 @@ class Reconciliation:
             save_reconciled(connection, account, found)
             if differing:
                 # The last 48 hours are read again at the ledger's next poll; what is older, its drift brings to light.
-                set_cursor(connection, self._ledger, "reread_at", "0")
+                set_cursor(connection, self._ledger, "reread_at", 0)
                 record(connection, at, "reconciliation", f"{account}: {_said(found)}")
         span = f"{iso(found.start)}…{iso(found.end)}"
         if not differing:

@@ -179,19 +179,6 @@ def away(error: BaseException) -> str:
     return f"the state database does not answer: {(str(original).splitlines() or [type(original).__name__])[0]}"
 
 
-def set_cursor(connection: Connection, source: str, name: str, value: str) -> None:
-    """Store where a source has been read to, in the caller's transaction."""
-    upsert(connection, schema.cursor, {"source": source, "name": name, "value": value})
-
-
-def get_cursor(connection: Connection, source: str, name: str) -> str | None:
-    """Where a source has been read to, or None."""
-    row = connection.execute(
-        select(schema.cursor.c.value).where(schema.cursor.c.source == source, schema.cursor.c.name == name)
-    ).one_or_none()
-    return None if row is None else str(row.value)
-
-
 def upsert(connection: Connection, table: Table, values: dict[str, Any]) -> None:
     """Insert a row, or replace the one with the same primary key."""
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

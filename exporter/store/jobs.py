@@ -13,7 +13,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, insert, select
 
 from exporter.store.batches import batches
-from exporter.store.database import get_cursor, upsert
+from exporter.store.cursors import get_cursor
+from exporter.store.database import upsert
 from exporter.store.schema_jobs import job_day, job_open, job_passed, job_total
 from exporter.store.sourcenames import usage_source
 from exporter.store.usage import UsageTotal, joined

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, sele
 
 from exporter.store import schema
 from exporter.store.batches import batches
-from exporter.store.database import get_cursor
+from exporter.store.cursors import get_cursor
 from exporter.store.sourcenames import owner_of, usage_source
 
 DAY = 86_400
