@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+DAY = 86_400
+"""Seconds of a UTC day; business days are ``day_start``'s."""
 BUCKET = 900
 """Seconds of a bucket: 15 minutes of UTC, the finest zone offset in use, so that any business day is whole buckets."""
 
@@ -58,6 +60,11 @@ def day_start(day: date, zone: ZoneInfo) -> int:
 def day_of(epoch: float, zone: ZoneInfo) -> date:
     """The business day that an instant lies in."""
     return datetime.fromtimestamp(epoch, zone).date()
+
+
+def month_after(day: date) -> date:
+    """The first day of the month after the one that ``day`` lies in."""
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def day_starts(start: int, end: int, zone: ZoneInfo) -> list[int]:

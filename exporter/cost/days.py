@@ -13,9 +13,8 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from exporter.clock import BUCKET, bucket_of, day_start
+from exporter.clock import BUCKET, DAY, bucket_of, day_start
 
-DAY = 86_400
 REMEMBERED = 50_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from exporter.clock import BUCKET, bucket_of, day_of
-from exporter.cost.days import DAY
+from exporter.clock import BUCKET, DAY, bucket_of, day_of
 from exporter.cost.evidence import choose
 from exporter.cost.history import spans
 from exporter.cost.jobs import Attempt, Settled, judge

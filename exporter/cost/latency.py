@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Select, func, literal_column, select
 
-from exporter.clock import BUCKET
-from exporter.cost.days import DAY
+from exporter.clock import BUCKET, DAY
 from exporter.cost.engines import SqlEngine
 from exporter.cost.measures import Measure
 from exporter.cost.timecolumn import TimeColumn

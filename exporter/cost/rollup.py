@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, literal_column, select
 from sqlalchemy.sql.elements import quoted_name
 
-from exporter.clock import BUCKET
-from exporter.cost.days import DAY, Cuts, start_of_day_number
+from exporter.clock import BUCKET, DAY
+from exporter.cost.days import Cuts, start_of_day_number
 from exporter.cost.grain import ABOVE, Bands, Steps
 from exporter.cost.measures import ABSENT, BAD, PRESENT, Measure
 from exporter.cost.pricebook import PriceBook

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.cost.booking import Booked, BookedRows, cost_of, load_booked, save_booked
 from exporter.cost.evidence import choose, drawn_terms
 from exporter.cost.pricing import Priced
 from exporter.cost.settlement import Rates, Settling
 from exporter.store import schema
-from exporter.store.usage import DAY, Revision, UsageTotal, bucket_totals, revisions, usage_keys
+from exporter.store.usage import Revision, UsageTotal, bucket_totals, revisions, usage_keys
 from exporter.store.usage_write import Counter, add_counters, load
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from operator import attrgetter
 from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
+from exporter.clock import DAY
 from exporter.cost.billing import EXACT, RATE
-from exporter.cost.days import DAY, Cuts
+from exporter.cost.days import Cuts
 from exporter.cost.evidence import believed, drawn_terms, meters_of, reported_terms
 from exporter.cost.metering import ZERO, Balance, Blend, Runway, State, breakage, runways
 from exporter.cost.pricebook import REQUESTS, PriceBook

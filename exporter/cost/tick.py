@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from exporter.clock import bucket_of
+from exporter.clock import DAY, bucket_of
 from exporter.cost import users
 from exporter.cost.adoption import adopt
 from exporter.cost.backlog import begin, work
 from exporter.cost.booking import Rules
-from exporter.cost.days import DAY, Cuts
+from exporter.cost.days import Cuts
 from exporter.cost.history import Reading, Replaced, spans
 from exporter.cost.memory import Memory
 from exporter.cost.retention import retain

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exporter.cost.days import DAY, case_wall_offset, wall_bounds
+from exporter.clock import DAY
+from exporter.cost.days import case_wall_offset, wall_bounds
 from exporter.cost.engines import ENGINES, EngineName, SqlEngine
 from exporter.cost.engines.base import LATEST, Form, moment
 

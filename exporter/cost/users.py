@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, literal_column, select, text
 
-from exporter.cost.days import DAY
+from exporter.clock import DAY
 from exporter.cost.engines.base import RELATION
 from exporter.cost.history import spans
 from exporter.cost.rollup import text_of

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from zlib import crc32
 
+from exporter.clock import DAY
 from exporter.demo.catalogue import SETTLES_IN
 from exporter.demo.facts import Charge, Dispute, Event, History, Refund, Snapshot, Transaction
 
-DAY = 86_400
 DISPUTE_FEE = 1500
 EVENTS_KEPT = 30 * DAY
 DELAY = {"usd": 2 * DAY, "eur": 3 * DAY}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import DAY, Clock, SystemClock
 from exporter.demo import catalogue
 from exporter.demo.books import fee_of
 from exporter.demo.facts import Charge, Customer, History, Item, Subscription, Transaction
@@ -15,7 +15,6 @@ from exporter.demo.purse import period_end
 from exporter.demo.world import World
 
 CUSTOMERS = 5000
-_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class BulkTransactions(_Times):
             amount,
             fee_of(amount, "usd"),
             f"ch_3QBulk{position:016d}",
-            at - at % _DAY,
+            at - at % DAY,
             "Subscription update",
         )
 
@@ -89,15 +88,15 @@ def bulk_world(
     """
     clock = clock or SystemClock()
     now = int(clock.now())
-    step = max(1, days * _DAY // max(1, transactions))
+    step = max(1, days * DAY // max(1, transactions))
     start = now - 600 - transactions * step
     history = History(0, start, now, catalogue.products(start), catalogue.prices(start))
     price = catalogue.PRICES["creator_month"]
     for n in range(subscriptions):
-        at = now - 40 * _DAY - n % (300 * _DAY)
+        at = now - 40 * DAY - n % (300 * DAY)
         customer = f"cus_Bulk{n % CUSTOMERS:08d}"
         item = Item(f"si_Bulk{n:08d}", price.id, 1, at)
-        begun = now - n % (27 * _DAY)
+        begun = now - n % (27 * DAY)
         history.subscriptions.append(
             Subscription(f"sub_Bulk{n:08d}", at, customer, "usd", "active", (item,), begun, period_end(begun, price, 1))
         )

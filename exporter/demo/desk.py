@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.demo.books import DAY, Books
+from exporter.clock import DAY
+from exporter.demo.books import Books
 from exporter.demo.coupons import amount_of, standing, taken_off
 from exporter.demo.facts import Charge, Item, Price, Refund, Subscription
 from exporter.demo.invoicing import CreditLine, CreditNote, Invoice, InvoiceLine

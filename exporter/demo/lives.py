@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.demo.books import DAY
+from exporter.clock import DAY
 from exporter.demo.catalogue import CHURN, DOWNGRADES, PRICES, SIGNUPS, UPGRADES
 from exporter.demo.coupons import LAUNCH, at_signup, of_customer, standing
 from exporter.demo.facts import Customer, Item, Price, Subscription

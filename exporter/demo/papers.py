@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from exporter.demo.books import DAY
+from exporter.clock import DAY
 
 
 @dataclass(slots=True)

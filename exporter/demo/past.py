@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import cycle, takewhile
 from operator import attrgetter
 
-from exporter.demo.books import DAY, Books
+from exporter.clock import DAY
+from exporter.demo.books import Books
 from exporter.demo.facts import Charge, History, Usage
 from exporter.demo.scenario import namespace
 

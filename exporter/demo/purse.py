@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 
-from exporter.demo.books import DAY, Books
+from exporter.clock import DAY
+from exporter.demo.books import Books
 from exporter.demo.catalogue import PACKS, PRICES
 from exporter.demo.coupons import monthly_of
 from exporter.demo.desk import Desk

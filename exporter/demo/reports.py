@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 from zoneinfo import available_timezones
 
+from exporter.clock import DAY
 from exporter.demo.params import integer
 from exporter.demo.refusals import invalid, missing, unknown_parameter
 
@@ -24,7 +25,6 @@ REPORT = "balance_change_from_activity.summary.1"
 COLUMNS = ("reporting_category", "currency", "count", "gross", "fee", "net")
 READY_AFTER = 6 * 3600
 """Seconds after a UTC day's end at which its data can be reported."""
-DAY = 86_400
 _PARAMETER = re.compile(r"parameters\[([a-z_]+)\](?:\[(?:\d+)?\])?")
 _DECIMALS = {"jpy": 0, "krw": 0, "clp": 0, "vnd": 0, "bhd": 3, "kwd": 3, "tnd": 3}
 

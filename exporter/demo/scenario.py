@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from operator import attrgetter
 from random import Random
 
+from exporter.clock import DAY
 from exporter.demo import catalogue
-from exporter.demo.books import DAY, Books
+from exporter.demo.books import Books
 from exporter.demo.coupons import coupons
 from exporter.demo.facts import History, Payout, Topup, Transaction
 from exporter.demo.lives import Life

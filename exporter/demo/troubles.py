@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from exporter.clock import DAY
 from exporter.demo import papers as paper
 from exporter.demo import past as before
 from exporter.demo import present as now
-from exporter.demo.books import DAY
 from exporter.demo.live import Live
 from exporter.demo.papers import Papers
 from exporter.demo.past import Past

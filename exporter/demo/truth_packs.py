@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
+from exporter.clock import DAY
 from exporter.demo.facts import Transaction, Usage
-
-DAY = 86_400
 
 
 class Spent(NamedTuple):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 from random import Random
 
-from exporter.demo.books import DAY
+from exporter.clock import DAY
 from exporter.demo.facts import Settlement, Usage
 from exporter.demo.offers import MEAN_COST, NOVELTY, NOVELTY_DAYS, NOVELTY_SHARE, OFFERS, WORDS, Offer
 from exporter.demo.purse import Span

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from exporter.clock import day_start
+from exporter.clock import day_start, month_after
 from exporter.config import Settings
 from exporter.margin.forecast import HISTORY, Band, month_end
 from exporter.margin.monthend import Daily, MonthEnd, forecast
@@ -56,8 +56,7 @@ def origins(days: Sequence[date]) -> Iterator[tuple[date, date]]:
     28 days are known before the forecast."""
     known = set(days)
     for first in sorted({day.replace(day=1) for day in days}):
-        after = (first + timedelta(days=32)).replace(day=1)
-        if not {first, after - timedelta(days=1)} <= known:
+        if not {first, _last_of(first)} <= known:
             continue
         for day in DAYS:
             last = first + timedelta(days=day - 1)
@@ -108,7 +107,7 @@ def scores(found: Sequence[Trial]) -> Iterator[Score]:
 
 
 def _last_of(first: date) -> date:
-    return (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+    return month_after(first) - timedelta(days=1)
 
 
 def _together(days: Sequence[Daily]) -> Daily:

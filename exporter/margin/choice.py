@@ -18,7 +18,7 @@ from decimal import Decimal, localcontext
 
 from sqlalchemy import Connection
 
-from exporter.clock import day_of, day_start
+from exporter.clock import DAY, day_of, day_start
 from exporter.config import Settings
 from exporter.cost.pricing import EXACT, Priced
 from exporter.margin.cash import Cash
@@ -33,15 +33,7 @@ from exporter.store.attribution import Sale, members, sales_by_customer, save_me
 from exporter.store.cursors import get_cursor, set_cursor
 from exporter.store.database import Store
 from exporter.store.paid import save_only_products, usage_by_only_product
-from exporter.store.usage import (
-    DAY,
-    CustomerTotal,
-    UsageKey,
-    UsageTotal,
-    segment_totals,
-    sums_by_customer,
-    usage_keys,
-)
+from exporter.store.usage import CustomerTotal, UsageKey, UsageTotal, segment_totals, sums_by_customer, usage_keys
 
 log = logging.getLogger("exporter.margin")
 

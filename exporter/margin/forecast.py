@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.clock import day_of, day_start
+from exporter.clock import day_of, day_start, month_after
 
 HISTORY = 28
 """Days that are looked at: each weekday four times."""
@@ -54,7 +54,7 @@ class Ahead(NamedTuple):
 
 def month_end(at: int, zone: ZoneInfo) -> int:
     """The end of the business month that ``at`` lies in, exclusive, in seconds since the epoch."""
-    return day_start((day_of(at, zone).replace(day=1) + timedelta(days=32)).replace(day=1), zone)
+    return day_start(month_after(day_of(at, zone)), zone)
 
 
 def days_ahead(at: int, end: int, zone: ZoneInfo) -> list[Ahead]:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.margin.groups import (
     CHOICE,
     CUSTOMER,
@@ -31,7 +32,7 @@ from exporter.store.paid import invoice_products, linked_rows, usage_by_only_pro
 from exporter.store.recognition import DayKey
 from exporter.store.recognition import revisions as charge_days
 from exporter.store.settlement import payments_by
-from exporter.store.usage import DAY, CustomerTotal, Revision, UsageKey, totals_of_customers
+from exporter.store.usage import CustomerTotal, Revision, UsageKey, totals_of_customers
 
 if TYPE_CHECKING:
     from exporter.margin.parts import Part

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from exporter.clock import BUCKET, bucket_of, day_starts
+from exporter.clock import BUCKET, DAY, bucket_of, day_starts
 from exporter.config import Settings
 from exporter.cost.settlement import Settled
 from exporter.margin.cash import Cash, CashKey
@@ -33,7 +33,7 @@ from exporter.store.sourcenames import (
     usage_source,
 )
 from exporter.store.sources import SourceStatus
-from exporter.store.usage import DAY, UsageKey, UsageTotal, bucket_totals, findings, revisions
+from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, findings, revisions
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.margin.packread import AHEAD, ALL_TIME, DAY, Holder, Measures, PackReader
+from exporter.clock import DAY
+from exporter.margin.packread import AHEAD, ALL_TIME, Holder, Measures, PackReader
 from exporter.margin.packs import Held, Pack, Part, Purse, earnings, expire, remainder, take
 from exporter.margin.recognition import Shard
 from exporter.store.recognition import DayKey

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from exporter.clock import bucket_of, day_of, day_start, day_starts
+from exporter.clock import DAY, bucket_of, day_of, day_start, day_starts
 from exporter.config import OnUse, RecognitionRules, Settings
 from exporter.margin.cells import MakeCell
 from exporter.margin.packs import NEVER, Pack
@@ -23,7 +23,6 @@ from exporter.store.sourcenames import usage_source
 from exporter.store.usage import UsageKey
 from exporter.usagelog import REQUESTS
 
-DAY = 86_400
 REVENUE: Final = tuple(
     category for category, kind in CATEGORY_KIND.items() if kind in ("gross", "refund", "dispute", "connect")
 )

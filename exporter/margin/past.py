@@ -16,7 +16,7 @@ from datetime import UTC, datetime, time
 
 from sqlalchemy import Connection
 
-from exporter.clock import BUCKET, day_of, day_start, day_starts
+from exporter.clock import BUCKET, DAY, day_of, day_start, day_starts
 from exporter.config import Settings
 from exporter.margin.ledger import Ledger, Sources, settled_usage
 from exporter.margin.parts import Part, parts_of
@@ -30,15 +30,7 @@ from exporter.store import ledger as ledgers
 from exporter.store import usage as usages
 from exporter.store.ledger import LedgerTotal, currencies, ledger_totals
 from exporter.store.sourcenames import invoices_source, ledger_source, owner_of, usage_source
-from exporter.store.usage import (
-    DAY,
-    active_users,
-    bucket_totals,
-    findings,
-    revisions,
-    segment_totals,
-    usage_keys,
-)
+from exporter.store.usage import active_users, bucket_totals, findings, revisions, segment_totals, usage_keys
 from exporter.store.users import seen_stamp
 
 READ_DAYS = 31

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.config import Settings
 from exporter.margin.attribution import Attributed, attribute
 from exporter.margin.figures import figures
@@ -22,7 +23,7 @@ from exporter.margin.past import Past
 from exporter.margin.pastcash import PastShares
 from exporter.margin.remembered import Remembered
 from exporter.margin.usage import Pricing
-from exporter.store.usage import DAY, Revision, revisions
+from exporter.store.usage import Revision, revisions
 
 KEPT = 64
 """Spans whose figures are remembered: last month's are the same all month, and a whole day has several names."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.config import Settings
 from exporter.margin.packbook import Findings, PackMemory
 from exporter.margin.packread import REVENUE, PackReader, logs_of_packs
@@ -15,7 +16,7 @@ from exporter.margin.recognition import Cell, Piece
 from exporter.margin.recognized import BACK, PieceReader, Recognized
 from exporter.store import recognition
 from exporter.store.ledger import unexpanded_rows
-from exporter.store.usage import DAY, UsageKey
+from exporter.store.usage import UsageKey
 
 
 class PastRecognized:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.config import RecognitionRules, Settings
 from exporter.margin.cells import cells
 from exporter.margin.packbook import Findings, PackMemory
@@ -23,8 +24,6 @@ from exporter.store import recognition
 from exporter.store.ledger import unexpanded_rows
 from exporter.store.recognition import DayKey, Line, Payment
 from exporter.store.usage import UsageKey
-
-DAY = 86_400
 
 BACK: Final = tuple(category for category in REVENUE if kind_of(category) in ("refund", "dispute"))
 """Those that take money back, or return what was taken."""

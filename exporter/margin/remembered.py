@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.margin.cash import Cashbook
 from exporter.margin.grouping import GroupMemory
 from exporter.margin.jobsread import JobMemory
@@ -22,16 +23,7 @@ from exporter.store.flows import revisions
 from exporter.store.ledger import ledger_totals, row_counts
 from exporter.store.mrr_totals import MrrTotal, mrr_totals
 from exporter.store.subscriptions import subscription_counts
-from exporter.store.usage import (
-    DAY,
-    Revision,
-    UsageKey,
-    UsageTotal,
-    active_users,
-    bucket_totals,
-    segment_totals,
-    usage_keys,
-)
+from exporter.store.usage import Revision, UsageKey, UsageTotal, active_users, bucket_totals, segment_totals, usage_keys
 from exporter.store.users import Seen, seen_stamp, users_seen
 
 FOREVER = 2**62

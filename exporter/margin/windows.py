@@ -12,10 +12,8 @@ from datetime import date, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.clock import bucket_of, day_of, day_start
+from exporter.clock import DAY, bucket_of, day_of, day_start, month_after
 from exporter.errors import ConfigError
-
-DAY = 86_400
 
 
 class Window(NamedTuple):
@@ -28,10 +26,6 @@ class Window(NamedTuple):
 
 def _first(day: date) -> date:
     return day.replace(day=1)
-
-
-def _next_month(day: date) -> date:
-    return _first(_first(day) + timedelta(days=32))
 
 
 def _rolling(seconds: int) -> Callable[[int, ZoneInfo], tuple[int, int]]:
@@ -79,7 +73,7 @@ def window(name: str, at: int, zone: ZoneInfo) -> Window:
         return Window(name, *span(at, zone))
     if re.fullmatch(r"[12]\d{3}-(0[1-9]|1[0-2])", name):
         first = date.fromisoformat(f"{name}-01")
-        return Window(name, day_start(first, zone), day_start(_next_month(first), zone))
+        return Window(name, day_start(first, zone), day_start(month_after(first), zone))
     raise ConfigError(f"window {name!r} is none of {', '.join(WINDOWS)}, nor a month such as 2026-10")
 
 

@@ -16,9 +16,8 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from exporter.clock import DAY
 from exporter.config import MrrRules
-
-DAY = 86_400
 
 
 class BilledLine(NamedTuple):

@@ -12,7 +12,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime, time
 
-from exporter.clock import Clock, iso
+from exporter.clock import DAY, Clock, iso
 from exporter.config import AccountSettings
 from exporter.errors import LeaseLost, Reason, SourceError
 from exporter.money import major
@@ -30,7 +30,6 @@ from exporter.store.sources import SourceStatus
 
 log = logging.getLogger("exporter.revenue")
 
-DAY = 86_400
 LONGEST = 31 * DAY
 SLOWEST, FASTEST = 900.0, 60.0
 """Seconds between two looks at whether a comparison is due. Most of them ask Stripe nothing."""

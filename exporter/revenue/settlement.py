@@ -11,10 +11,11 @@ from fractions import Fraction
 
 from sqlalchemy import Connection
 
+from exporter.clock import DAY
 from exporter.revenue.reversals import MONEY_BACK, RETURNED, MoneyBack, reversals
 from exporter.store import settlement as store
 from exporter.store.batches import batches
-from exporter.store.invoices import DAY, Invoice, Reversal, invoices_of_notes, notes_of, stored_invoices
+from exporter.store.invoices import Invoice, Reversal, invoices_of_notes, notes_of, stored_invoices
 from exporter.store.ledger import BalanceTransaction
 from exporter.store.settlement import MoneyRow, Paid
 

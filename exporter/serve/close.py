@@ -11,12 +11,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from exporter.clock import Clock, SystemClock, iso
+from exporter.clock import Clock, SystemClock, iso, month_after
 from exporter.errors import ConfigError, MarginError, StateError
 from exporter.margin.cash import Cash
 from exporter.margin.figures import Figures, deferred_of
@@ -196,8 +196,9 @@ def _more_doubts(books: Books, behind: Sequence[str]) -> Iterator[str]:
 
 def _reconciliation(books: Books, month: str, clock: Clock) -> Iterator[str]:
     first = date.fromisoformat(f"{month}-01")
-    last = (first + timedelta(days=32)).replace(day=1)
-    start, end = (int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) for day in (first, last))
+    start, end = (
+        int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) for day in (first, month_after(first))
+    )
     try:
         found = compared(books.settings, books.settings.accounts, start, end, clock)
     except MarginError as error:

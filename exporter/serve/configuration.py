@@ -52,7 +52,7 @@ def load(config_file: Path | None, pricing_file: Path, env: Mapping[str, str]) -
 
 
 class Configuration:
-    """The configuration in use, and when it was read."""
+    """The configuration in use and how the last reading of it went."""
 
     def __init__(self, config_file: Path | None, pricing_file: Path, env: Mapping[str, str], clock: Clock) -> None:
         """Read it for the first time; raises ConfigError."""
@@ -60,6 +60,7 @@ class Configuration:
         self._clock = clock
         self._lock = threading.Lock()
         self.current = self._read()
+        self.last_reload_successful = True
         self.last_reload_at = clock.now()
 
     def reload(self, accept: Callable[[Loaded], None] = lambda _: None) -> str | None:
@@ -74,9 +75,11 @@ class Configuration:
                     raise ConfigError("state_database_url cannot change while running; restart margin-exporter")
                 accept(found)
             except MarginError as error:
+                self.last_reload_successful = False
                 log.error("configuration not reloaded, the former one stays: %s", error)
                 return str(error)
             self.current = found
+            self.last_reload_successful = True
             self.last_reload_at = self._clock.now()
             log.info("configuration reloaded pricing=%s", found.book.text_hash[:12])
             return None

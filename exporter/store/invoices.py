@@ -16,8 +16,6 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 from exporter.store import schema_invoices
 from exporter.store.batches import batches
 
-DAY = 86_400
-
 
 class InvoiceLine(NamedTuple):
     """``amount`` in minor units, without tax, after discounts. ``start`` ≤ t < ``end``; equal: a point in time.

@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from exporter.clock import BUCKET
+from exporter.clock import BUCKET, DAY
 from exporter.store import schema
 from exporter.store.attribution import Orphans, count_payments, follow_charges
 from exporter.store.driver import any_of, insert_columns, text
 from exporter.store.methods import method_label
 from exporter.store.settlement import touch_days
-
-DAY = 86_400
 
 
 class BalanceTransaction(NamedTuple):

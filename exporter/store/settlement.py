@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from exporter.clock import DAY
 from exporter.store import schema, schema_invoices
 from exporter.store.batches import batches
 from exporter.store.driver import text
-from exporter.store.invoices import DAY, Reversal, insert_all
+from exporter.store.invoices import Reversal, insert_all
 
 
 class Paid(NamedTuple):

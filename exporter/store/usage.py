@@ -21,7 +21,6 @@ from exporter.store.batches import batches
 from exporter.store.cursors import get_cursor
 from exporter.store.sourcenames import owner_of, usage_source
 
-DAY = 86_400
 HALF = 1_000_000
 FEW = 500
 """So many keys are named in a statement; of more, the rest of what is read is left out afterwards."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from exporter.clock import DAY
 from exporter.store import schema
 from exporter.store.batches import batches
 from exporter.store.schema import MEASURES_PER_ROW
-from exporter.store.usage import DAY, UsageKey, joined
+from exporter.store.usage import UsageKey, joined
 
 Total = tuple[int, tuple[int, ...]]
 """Requests, and the sums of the key's measures in its order."""
