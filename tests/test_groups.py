@@ -14,6 +14,7 @@ from oracle_groups import check_choice
 from town import DAY, HOUR, NOW, Town, a_town
 
 from exporter.clock import FixedClock
+from exporter.errors import LeaseLost
 from exporter.margin.groups import OTHER, UNATTRIBUTED, CashShares
 from exporter.serve.exporter import Exporter
 from exporter.serve.snapshots import View, read_view, samples_of
@@ -165,3 +166,11 @@ def test_an_exporter_without_the_lease_chooses_nothing(shop: Shop) -> None:
     shop.exporter.choose()
     shop.exporter.refresh()
     assert len(shop.chosen()) > 1
+
+
+def test_an_exporter_that_loses_the_lease_while_it_chooses_leaves_wake_ups_to_the_next_one(shop: Shop) -> None:
+    shop.caps(1, 1)
+    shop.exporter.store.epoch = 0  # as if another process had taken over
+    with pytest.raises(LeaseLost):
+        shop.exporter.choose()
+    assert (shop.exporter.writer, shop.exporter.deliveries.writer) == (False, False)

@@ -70,7 +70,7 @@ def live(town: Town, exporter: Exporter, until: float, dice: random.Random) -> i
         exporter.keep_lease()
         for job in exporter._jobs:
             if due[job.name] <= at:
-                exporter._poll(job)
+                exporter._write(job.poll)
                 due[job.name] = town.clock.now() + job.interval()
     return met
 

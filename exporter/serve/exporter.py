@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,6 +33,8 @@ from exporter.store.lease import TTL, Lease
 from exporter.store.sourcenames import usage_source
 
 log = logging.getLogger("exporter.serve")
+
+T = TypeVar("T")
 
 SHARED = 1.0
 """Seconds after a poll in which others that end share its snapshot."""
@@ -129,7 +132,7 @@ class Exporter:
         """One poll cycle: the lease, every source once, a new snapshot. The scheduler does the same, each in time."""
         self.keep_lease()
         for job in self._jobs:
-            self._poll(job)
+            self._write(job.poll)
         self.choose()
         self.refresh()
 
@@ -145,8 +148,8 @@ class Exporter:
             self._audit("writer", f"epoch {self.store.epoch}")
         elif self.writer and not writer:
             log.warning("another process has taken the writer's lease over; this one serves what it writes")
-        became, self.writer = writer and not self.writer, writer
-        self.deliveries.writer = writer
+        became = writer and not self.writer
+        self.writer = self.deliveries.writer = writer
         if became and self._scheduler is not None:
             for job in self._jobs:
                 self._scheduler.now(job.name)
@@ -154,24 +157,18 @@ class Exporter:
     def let_time_pass(self) -> None:
         """Recompute the MRR that time alone has moved, and make a new snapshot: windows roll."""
         try:
-            if self.writer and not self._stopping.is_set():
-                with self.store.tenure():
-                    for stripe in self._accounts:
-                        stripe.refresh_mrr()
+            self._write(self._refresh_mrr)
         finally:
             self.refresh()
 
+    def _refresh_mrr(self) -> None:
+        for stripe in self._accounts:
+            stripe.refresh_mrr()
+
     def choose(self) -> None:
         """Choose, when it is due, the customers and products that have series of their own."""
-        if not self.writer or self._stopping.is_set():
-            return
-        loaded = self.configuration.current
-        try:
-            with self.store.tenure():
-                changed = self._choice.make(loaded.settings, loaded.pricing, int(self._clock.now()))
-        except LeaseLost:
-            self.writer = False
-            raise
+        loaded, now = self.configuration.current, int(self._clock.now())
+        changed = self._write(lambda: self._choice.make(loaded.settings, loaded.pricing, now))
         if changed and self._scheduler is not None:
             self._scheduler.soon("snapshot", SHARED)
 
@@ -179,12 +176,13 @@ class Exporter:
         """Make a new snapshot of the state."""
         self.snapshots.refresh(self.configuration.current, self.writer)
 
-    def _poll(self, job: Job) -> None:
+    def _write(self, work: Callable[[], T]) -> T | None:
+        """``work()`` while this process is the writer, which it no longer is where the lease turns out to be lost."""
         if not self.writer or self._stopping.is_set():
-            return
+            return None
         try:
             with self.store.tenure():
-                job.poll()
+                return work()
         except LeaseLost:
             self.writer = self.deliveries.writer = False
             raise
@@ -217,7 +215,7 @@ class Exporter:
             news = False
             try:
                 before = job.news() if woken else None
-                self._poll(job)
+                self._write(job.poll)
                 news = woken and job.news() != before
             finally:
                 self._waker.ended(job.name, news)
