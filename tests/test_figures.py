@@ -12,9 +12,10 @@ import pytest
 from exporter.config import Settings, load_settings
 from exporter.cost.pricebook import parse_pricebook
 from exporter.margin.cash import Cashbook
-from exporter.margin.figures import Figures, figures, mrr_of, run_rate_30d
+from exporter.margin.figures import Figures, figures
 from exporter.margin.ledger import Ledger, Sources, cut
 from exporter.margin.parts import parts_of
+from exporter.margin.runrate import mrr_of, run_rate_30d
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window
 from exporter.metrics.samples import mrr_samples, window_samples

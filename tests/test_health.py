@@ -16,11 +16,11 @@ from stripe_source import DAY, open_store
 from test_movements import Book, row
 
 from exporter.config import Fx, FxRate, Settings
-from exporter.margin.figures import Mrr
 from exporter.margin.health import Health, Span, arpu, health_of, ltv, window_health
 from exporter.margin.healthread import health_windows, read_spans
 from exporter.margin.remembered import Kept, Remembered
 from exporter.margin.retention import moved_of, retained
+from exporter.margin.runrate import Mrr
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
 from exporter.metrics.exposition import render

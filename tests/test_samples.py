@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from exporter.config import load_settings
 from exporter.cost.pricebook import parse_pricebook
-from exporter.margin.figures import Mrr
 from exporter.margin.ledger import Sources, read_ledger, usable
+from exporter.margin.runrate import Mrr
 from exporter.margin.standing import read_standing
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import windows

@@ -15,8 +15,8 @@ from exporter.demo.facts import Customer, Item, Price, Product, Subscription
 from exporter.demo.server import running
 from exporter.demo.world import World
 from exporter.errors import SourceError
-from exporter.margin.figures import mrr_of
 from exporter.margin.ledger import Sources, read_ledger
+from exporter.margin.runrate import mrr_of
 from exporter.margin.windows import Window
 from exporter.revenue.client import StripeReader
 from exporter.revenue.poll import StripeSource

@@ -13,9 +13,9 @@ from exporter.config import MrrRules, load_settings
 from exporter.demo.facts import Price, Product, Subscription
 from exporter.demo.terms import Coupon, Discount
 from exporter.demo.world import DEMO_KEY
-from exporter.margin.figures import mrr_of
 from exporter.margin.ledger import Sources, read_ledger, usable
 from exporter.margin.retention import movers
+from exporter.margin.runrate import mrr_of
 from exporter.margin.standing import read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.health_samples import movement_samples

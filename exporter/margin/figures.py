@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
 
-from exporter.clock import day_of
 from exporter.config import Settings
 from exporter.cost.pricefile import EvidenceKind
 from exporter.margin.cash import Cash, CashKey
@@ -20,34 +18,14 @@ from exporter.margin.earnings import Earnings, by_account, recognized_by
 from exporter.margin.jobs import JobFigures, job_figures
 from exporter.margin.ledger import Ledger, cut
 from exporter.margin.plans import Plans, plans_of
+from exporter.margin.runrate import mrr_of, run_rate_30d
 from exporter.margin.usage import Cost, Pricing
 from exporter.margin.windows import Window
-from exporter.money import major, round_half_up
+from exporter.money import major
 from exporter.store.sourcenames import ledger_source
 
 BASES = ("cash", "recognized", "mrr")
 """The values of the ``basis`` label. ``mrr`` exists for the window ``30d`` only."""
-
-
-@dataclass(frozen=True)
-class Mrr:
-    """Monthly recurring revenue. ``by_product``, ``past_due`` and ``with_tax`` (the part that includes tax at a rate
-    that nobody says) in minor units of their own currency; ``excluded`` items by reason and ``noted`` ones by note;
-    ``reporting`` in major units of the reporting currency, None while a currency has no rate today."""
-
-    by_product: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    past_due: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    with_tax: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    excluded: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    noted: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    missing_fx: frozenset[str] = frozenset()
-    reporting: Decimal | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is left out, and nothing is in that should not be."""
-        guessed = any(note in ("customer_discount_unknown", "trial_offer_ended") for _, note in self.noted)
-        return self.reporting is not None and not (self.excluded or self.with_tax or guessed)
 
 
 @dataclass(frozen=True)
@@ -95,67 +73,35 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     usage_known = ledger.joint(ledger.sources.usage) is not None
     days = ledger.cash.fold(window.start, window.end, settings.zone)
     money = _join(days, settings) if cash_known else None
-    cost = _cost(ledger, pricing, settings, window, window.end) if usage_known else None
-
-    revenue: dict[str, Decimal] = {}
-    profit: dict[str, Decimal] = {}
-    ratio: dict[str, Decimal] = {}
-    complete: dict[str, bool] = {}
-    as_of: dict[str, float] = {}
-    withheld: dict[str, bool] = {}
-    floor = settings.strict.coverage_min
-    plans = _plans(ledger, pricing, settings, window, window.end) if usage_known else None
+    cost = _cost(ledger, pricing, settings, window.start, window.end) if usage_known else None
+    plans = _plans(ledger, pricing, settings, window.start, window.end) if usage_known else None
     missing_fx = set(cost.missing_fx if cost else ()) | set(money.missing_fx if money else ())
     missing_fx |= plans.missing_fx if plans else set()
+
+    revenue: dict[str, Decimal] = {}
+    understood = {"cash": True}
     if money and money.whole:
         revenue["cash"] = money.net_sales
     earned = recognized_by(ledger, settings, window.start, window.end)
     if earned is not None:
+        understood["recognized"] = _explained(ledger, earned)
         missing_fx |= earned.missing_fx
         if not earned.missing_fx:
             revenue["recognized"] = earned.total
     mrr = mrr_of(ledger, settings, at) if window.name == "30d" else None
     if mrr is not None:
+        understood["mrr"] = mrr.whole
         missing_fx |= mrr.missing_fx
         if mrr.reporting is not None:
             revenue["mrr"] = run_rate_30d(mrr.reporting)
 
-    for basis in BASES:
-        older = ledger.joint(_needs(ledger, basis))
-        unknown = {"mrr": mrr is None, "recognized": earned is None}.get(basis, False)
-        if older is None or money is None or cost is None or plans is None or unknown:
-            continue  # a side that is not known, or not even configured, has no margin
-        end = min(window.end, cut(older))
-        if end <= window.start:
-            continue  # the older source has not reached this window: no joint figure yet
-        as_of[basis] = older
-        joint_money, joint_cost, joint_plans = money, cost, plans
-        if end < window.end:
-            joint_money = _join(ledger.cash.fold(window.start, end, settings.zone), settings)
-            joint_cost = _cost(ledger, pricing, settings, window, end)
-            joint_plans = _plans(ledger, pricing, settings, window, end)
-        complete[basis] = (
-            joint_money.whole
-            and joint_money.unknown_rows == 0
-            and joint_cost.complete
-            and not joint_plans.missing_fx
-            and ledger.unreadable_rows == 0
-            and (mrr is None or basis != "mrr" or mrr.whole)
-            and (basis != "recognized" or _explained(ledger, earned))
-        )
-        if floor is not None:
-            withheld[basis] = joint_cost.coverage is not None and joint_cost.coverage < floor
-            complete[basis] = complete[basis] and not withheld[basis]
-        if withheld.get(basis):
-            continue
-        income = joint_money.net_sales if basis == "cash" else revenue.get(basis)
-        if basis == "recognized" and end < window.end:
-            income = _income(recognized_by(ledger, settings, window.start, end))
-        if income is None or not joint_money.whole or joint_cost.missing_fx or joint_plans.missing_fx:
-            continue
-        profit[basis] = income - joint_cost.total - joint_plans.total - joint_money.fees - joint_money.payout_fees
-        if income > 0:
-            ratio[basis] = profit[basis] / income
+    joint: dict[str, _Joint] = {}
+    if money is not None and cost is not None and plans is not None:
+        sides = _Sides(money, cost, plans)
+        for basis in understood:
+            found = _join_sides(ledger, pricing, settings, window, basis, sides, revenue.get(basis))
+            if found is not None:
+                joint[basis] = found
 
     components: dict[str, Decimal] = dict(plans.components) if plans else {}
     if cost is not None and not cost.missing_fx:
@@ -166,6 +112,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     fees_known = money.whole if money else not ledger.sources.ledger
     usage_whole = not (cost.missing_fx or plans.missing_fx) if cost and plans else not ledger.sources.usage
     jobs = job_figures(ledger.jobs, window, settings.zone) if usage_known else None
+    strict = settings.strict.coverage_min is not None
     return Figures(
         window=window,
         cash=_by_account(days, ledger),
@@ -178,18 +125,90 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         quarantined=cost.quarantined if cost else {},
         wasted=_wasted(cost, jobs) if cost else {},
         jobs=jobs,
-        withheld=withheld,
+        withheld={basis: one.withheld for basis, one in joint.items()} if strict else {},
         components=components,
         total_cost=sum(components.values(), Decimal(0)) if fees_known and usage_whole else None,
-        gross_profit=profit,
-        margin_ratio=ratio,
-        complete=complete,
-        as_of=as_of,
+        gross_profit={basis: one.profit for basis, one in joint.items() if one.profit is not None},
+        margin_ratio={basis: one.ratio for basis, one in joint.items() if one.ratio is not None},
+        complete={basis: one.complete and understood[basis] for basis, one in joint.items()},
+        as_of={basis: one.as_of for basis, one in joint.items()},
         unpriced=cost.unpriced if cost else None,
         coverage=cost.coverage if cost else None,
         missing_fx=frozenset(missing_fx),
         active_users=ledger.active.get(window.name) if usage_known else None,
         collected_tax=_collected_tax(ledger, window),
+    )
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """What a span brought in cash, and what it cost; both sides are known."""
+
+    money: _Joined
+    cost: Cost
+    plans: Plans
+
+    @property
+    def converted(self) -> bool:
+        """Whether there was a rate for all of it."""
+        return self.money.whole and not self.cost.missing_fx and not self.plans.missing_fx
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left out of it."""
+        return self.converted and self.money.unknown_rows == 0 and self.cost.complete
+
+    @property
+    def spent(self) -> Decimal:
+        """All cost components."""
+        return self.cost.total + self.plans.total + self.money.fees + self.money.payout_fees
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Revenue of one basis beside cost, both cut at the older source's time, ``as_of``."""
+
+    as_of: float
+    complete: bool
+    withheld: bool
+    profit: Decimal | None
+    ratio: Decimal | None
+
+
+def _join_sides(
+    ledger: Ledger,
+    pricing: Pricing,
+    settings: Settings,
+    window: Window,
+    basis: str,
+    sides: _Sides,
+    income: Decimal | None,
+) -> _Joint | None:
+    """The figures that need both sides; ``sides`` and ``income`` are those of the whole window. None while a source
+    of the basis is not known or not even configured, or the older one has not reached the window."""
+    older = ledger.joint(_needs(ledger, basis))
+    end = window.start if older is None else min(window.end, cut(older))
+    if older is None or end <= window.start:
+        return None
+    if end < window.end:
+        sides = _Sides(
+            _join(ledger.cash.fold(window.start, end, settings.zone), settings),
+            _cost(ledger, pricing, settings, window.start, end),
+            _plans(ledger, pricing, settings, window.start, end),
+        )
+        if basis == "cash":
+            income = sides.money.net_sales
+        elif basis == "recognized":
+            income = _income(recognized_by(ledger, settings, window.start, end))
+    floor, coverage = settings.strict.coverage_min, sides.cost.coverage
+    withheld = floor is not None and coverage is not None and coverage < floor
+    profit = None if withheld or income is None or not sides.converted else income - sides.spent
+    return _Joint(
+        as_of=older,
+        complete=sides.complete and ledger.unreadable_rows == 0 and not withheld,
+        withheld=withheld,
+        profit=profit,
+        ratio=profit / income if profit is not None and income is not None and income > 0 else None,
     )
 
 
@@ -207,10 +226,10 @@ def _income(earned: Earnings | None) -> Decimal | None:
     return None if earned is None or earned.missing_fx else earned.total
 
 
-def _explained(ledger: Ledger, earned: Earnings | None) -> bool:
+def _explained(ledger: Ledger, earned: Earnings) -> bool:
     """Whether all that is recognised is known, converted and understood."""
     found = ledger.recognized
-    if found is None or earned is None or earned.missing_fx:
+    if found is None or earned.missing_fx:
         return False
     return not any(found.unexplained.values()) and not found.packs.rolling
 
@@ -228,58 +247,6 @@ def deferred_of(ledger: Ledger, at: int) -> dict[tuple[str, str], Decimal]:
         return {}
     book = ledger.recognized.book
     return dict.fromkeys(sorted(book.held), Decimal(0)) | by_account(book.deferred(at), "revenue")
-
-
-def mrr_of(ledger: Ledger, settings: Settings, at: int) -> Mrr | None:
-    """MRR as known at ``at``; None until every account's subscriptions have been read.
-
-    Summed per currency first and converted once per currency, at today's rate: three times 3333 EUR at 1.08 is
-    10799 cents, not 3 × 3600 = 10800.
-    """
-    if ledger.joint(ledger.sources.subscriptions) is None:
-        return None
-    by_product: dict[tuple[str, str, str], int] = {}
-    past_due: dict[tuple[str, str, str], int] = {}
-    with_tax: dict[tuple[str, str], int] = {}
-    excluded: dict[tuple[str, str], int] = {}
-    noted: dict[tuple[str, str], int] = {}
-    by_currency: dict[str, int] = {}
-    for item in ledger.mrr:
-        if item.excluded is not None:
-            reason = (item.account, item.excluded)
-            excluded[reason] = excluded.get(reason, 0) + item.items
-            continue
-        key = (item.account, item.product, item.currency)
-        by_product[key] = by_product.get(key, 0) + item.mrr
-        if item.status == "past_due":
-            past_due[key] = past_due.get(key, 0) + item.mrr
-        for note in item.note.split(",") if item.note else ():
-            said = (item.account, note)
-            noted[said] = noted.get(said, 0) + item.items
-            if note == "includes_tax" and item.mrr:
-                held = (item.account, item.currency)
-                with_tax[held] = with_tax.get(held, 0) + item.mrr
-        by_currency[item.currency] = by_currency.get(item.currency, 0) + item.mrr
-    today = day_of(at, settings.zone)
-    rates = {currency: settings.fx.rate(currency, today) for currency in by_currency}
-    missing = frozenset(currency for currency, rate in rates.items() if rate is None)
-    reporting = None
-    if not missing:
-        reporting = Decimal(0)
-        for currency, amount in by_currency.items():
-            reporting += _to_minor(major(amount, currency) * (rates[currency] or 0), settings)
-    return Mrr(by_product, past_due, with_tax, excluded, noted, missing, reporting)
-
-
-def _to_minor(amount: Decimal, settings: Settings) -> Decimal:
-    """Rounded half up to the reporting currency's minor unit, still in major units."""
-    unit = major(1, settings.reporting_currency)
-    return round_half_up(Fraction(amount / unit)) * unit
-
-
-def run_rate_30d(mrr: Decimal) -> Decimal:
-    """Revenue of 30 days at today's run rate: MRR × 12 × 30/365."""
-    return mrr * 12 * 30 / 365
 
 
 @dataclass
@@ -322,9 +289,9 @@ def _by_account(days: Mapping[CashKey, Cash], ledger: Ledger) -> dict[tuple[str,
     return {held: cash for held, cash in accounts.items() if ledger_source(held[0]) in ledger.as_of}
 
 
-def _cost(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Cost:
-    return ledger.cost_in(window.start, end, pricing, settings)
+def _cost(ledger: Ledger, pricing: Pricing, settings: Settings, start: int, end: int) -> Cost:
+    return ledger.cost_in(start, end, pricing, settings)
 
 
-def _plans(ledger: Ledger, pricing: Pricing, settings: Settings, window: Window, end: int) -> Plans:
-    return plans_of(pricing.book, ledger.settled, settings.fx, settings.zone, window.start, end)
+def _plans(ledger: Ledger, pricing: Pricing, settings: Settings, start: int, end: int) -> Plans:
+    return plans_of(pricing.book, ledger.settled, settings.fx, settings.zone, start, end)

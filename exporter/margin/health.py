@@ -13,8 +13,8 @@ from fractions import Fraction
 
 from exporter.clock import day_of
 from exporter.config import Settings
-from exporter.margin.figures import Mrr
 from exporter.margin.retention import NOTHING, Moved, Retained, retained
+from exporter.margin.runrate import Mrr
 from exporter.money import major
 from exporter.movement import MOVEMENTS, SUBSCRIBER_MOVEMENTS
 from exporter.store.flows import Flow, SubscriberFlow

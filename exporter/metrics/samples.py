@@ -11,8 +11,9 @@ from decimal import Decimal
 from exporter.budget import budget_of
 from exporter.clock import day_of, day_start
 from exporter.config import Settings
-from exporter.margin.figures import Figures, Mrr, deferred_of
+from exporter.margin.figures import Figures, deferred_of
 from exporter.margin.ledger import Ledger
+from exporter.margin.runrate import Mrr
 from exporter.margin.standing import Standing
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import window as window_at

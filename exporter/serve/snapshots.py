@@ -14,12 +14,13 @@ from exporter.cost.jobbooks import JOB_COST
 from exporter.cost.latency import UP_TO
 from exporter.cost.latencybooks import LATENCY
 from exporter.margin.attribution import Attributed, attribute
-from exporter.margin.figures import Figures, Mrr, figures, mrr_of
+from exporter.margin.figures import Figures, figures
 from exporter.margin.health import Health, health_of
 from exporter.margin.healthread import health_windows, read_spans
 from exporter.margin.ledger import Ledger, Sources, read_ledger, usable
 from exporter.margin.monthend import MonthEnd, month_end_of, read_renewals
 from exporter.margin.remembered import Remembered
+from exporter.margin.runrate import Mrr, mrr_of
 from exporter.margin.standing import Standing, read_standing
 from exporter.margin.windows import windows
 from exporter.metrics.catalogue import Sample
