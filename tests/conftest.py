@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import mariadb_server
 import postgres_server
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 from usage_world import LogUrl, sqlite_url
+
+hypothesis.settings.register_profile("without deadline", deadline=None)  # a busy machine is slow now and then
+hypothesis.settings.load_profile("without deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

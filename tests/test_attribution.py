@@ -324,7 +324,7 @@ def test_what_nobody_can_bear_is_nobodys(settings: Settings, pricing: Pricing) -
     st.sets(st.sampled_from(CUSTOMERS[1:])),
     st.integers(AT - 3 * DAY, AT),
 )
-@examples(max_examples=120, deadline=None)
+@examples(max_examples=120)
 def test_all_labels_add_up_to_the_total(
     tmp_path_factory: pytest.TempPathFactory,
     pricing: Pricing,

@@ -54,7 +54,7 @@ def world_of(at: list[int]) -> World:
 
 
 @given(at=moments, limit=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_walks_every_object_once_newest_first(at: list[int], limit: int) -> None:
     world = world_of(at)
     created = {row.id: row.at for row in world.transactions()}
@@ -64,7 +64,7 @@ def test_walks_every_object_once_newest_first(at: list[int], limit: int) -> None
 
 
 @given(at=moments.filter(bool), limit=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_walks_backwards_in_exactly_the_other_order(at: list[int], limit: int) -> None:
     world = world_of(at)
     found = walk(world, 100)
@@ -72,7 +72,7 @@ def test_walks_backwards_in_exactly_the_other_order(at: list[int], limit: int) -
 
 
 @given(at=moments, limit=st.integers(1, 12), low=st.integers(NOW - 7, NOW + 1), length=st.integers(0, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_slices_by_created_share_nothing_and_lose_nothing(at: list[int], limit: int, low: int, length: int) -> None:
     world = world_of(at)
     inside = walk(world, limit, **span(gte=low, lt=low + length))

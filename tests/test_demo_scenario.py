@@ -156,7 +156,7 @@ def test_payouts_carry_exactly_what_was_available(business: tuple[History, list[
 
 
 @given(seed=st.integers(0, 10_000), days=st.integers(1, 200), later=st.integers(0, 20 * DAY))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_balance_is_the_sum_of_net_at_any_time(seed: int, days: int, later: int) -> None:
     made = history(seed, NOW, customers=30, days=days)
     clock = FixedClock(NOW)

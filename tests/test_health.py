@@ -197,7 +197,7 @@ CHANGE = st.tuples(
 State = dict[tuple[str, str], int]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(CHANGE, max_size=6),
     st.lists(st.tuples(st.integers(1, 25 * DAY), st.lists(CHANGE, max_size=3)), min_size=1, max_size=12),

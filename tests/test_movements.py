@@ -249,7 +249,7 @@ def row_of(life: Life) -> tuple[Subscription, list[ItemMrr]]:
     return row(id_, CUSTOMERS[id_], currency, mrr, unknown)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(LIFE, max_size=5), st.lists(POLL, max_size=8))
 def test_any_lives_in_any_split(first: list[Life], polls: list[tuple[list[Life], Cause, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

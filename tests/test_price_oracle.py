@@ -177,7 +177,7 @@ def made(fields: list[Any], first: int = 0) -> list[Row]:
     return [Row(first + i, *one) for i, one in enumerate(fields)]
 
 
-fast = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+fast = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 zones = st.sampled_from(["UTC", "Asia/Kathmandu", "America/New_York"])
 
 

@@ -149,7 +149,7 @@ CATEGORIES = st.sampled_from(
 AMOUNTS = st.integers(min_value=-10_000, max_value=10_000)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.tuples(CATEGORIES, AMOUNTS, AMOUNTS), max_size=6), max_size=5))
 def test_counters_never_fall(tmp_path_factory: pytest.TempPathFactory, polls: list[list[tuple[str, int, int]]]) -> None:
     """Whatever rows come, of whatever sign, in whatever order."""

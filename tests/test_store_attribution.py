@@ -123,7 +123,7 @@ NAMES = (f"account{n}" for n in itertools.count())
 
 
 @given(order=st.permutations(ROWS), size=st.integers(1, len(ROWS)), again=st.lists(st.sampled_from(ROWS)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_order_and_any_batches_attribute_alike(
     one_store: Store, order: list[BalanceTransaction], size: int, again: list[BalanceTransaction]
 ) -> None:

@@ -197,7 +197,7 @@ def held(stripe: Account) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("lists", ["rare", "often"])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_split_of_polls_ends_in_the_same(lists: str, seed: int) -> None:
     rng = Random(seed)
     with tempfile.TemporaryDirectory() as folder, account(Path(folder)) as stripe:

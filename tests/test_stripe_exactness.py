@@ -51,7 +51,7 @@ def populate(stripe: Account, rng: random.Random, count: int) -> None:
         stripe.world.charge(rng.randrange(50, 9999), at=at, currency=rng.choice(["usd", "eur"]))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**6),
     page_size=st.integers(1, 30),

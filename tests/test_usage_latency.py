@@ -152,7 +152,7 @@ cells = st.builds(Cell, st.sampled_from([0, 900]), st.just("p"), st.sampled_from
 
 
 @given(st.lists(st.dictionaries(cells, st.integers(0, 9)), max_size=8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_rows_do_no_more_is_counted_than_were_ever_there(states: list[dict[Cell, int]]) -> None:
     counted: dict[Cell, Counted] = {}
     most: Counter[int] = Counter()

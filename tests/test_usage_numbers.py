@@ -222,7 +222,7 @@ def test_a_sum_that_outgrows_64_bits_is_an_error(engines: Scratch, engine: Engin
 
 
 @given(values=st.lists(st.decimals(0, 10**7, places=8, allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_decimals_agree_with_decimal(engines: Scratch, values: list[Decimal]) -> None:
     expected = sum(int((value * 10**6).to_integral_value("ROUND_HALF_UP")) for value in values)
     texts: list[Any] = [format(value, "f") for value in values]

@@ -151,7 +151,7 @@ ZONES = ["UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Af
 
 @pytest.mark.parametrize("zone", ZONES)
 @given(data=st.data())
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_days_and_segments_in_sql(engines: Scratch, zone: str, data: st.DataObject) -> None:
     """The day and the segment that SQL finds are those of Python's zones."""
     where = ZoneInfo(zone)
