@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from usage_world import BOOK, DAY, NOW, Log, LogUrl, Row, World, book, sqlite_url
+from usage_worlds import LOG_AND_STATE, Make, worlds
 
 from exporter.cost import jobbooks
 from exporter.cost.jobbooks import JOB_COST
@@ -23,35 +23,23 @@ HOUR = 3600
 REREAD = 2 * DAY
 FAILURES = BOOK.replace("    prices:", '    bill_on: {failed: {fraction: "0.5", source: x}}\n    prices:')
 EUR = Fx("usd", {"eur": (FxRate.model_validate({"from": date(2026, 1, 1), "rate": "1.1"}),)})
-Make = Callable[..., World]
+WITH_JOBS: dict[str, Any] = {"book": book(FAILURES), "fx": EUR, "mapped": {"job": "job"}}
 AT = NOW - 3 * DAY
 """Half of a unit's price, $0.70, for a failure; a credit is €2."""
 
 
-EVERY = ["sqlite-sqlite", "postgresql-postgresql", "mysql-sqlite", "duckdb-sqlite", "clickhouse-sqlite"]
-on_every_engine = pytest.mark.parametrize("make", EVERY, indirect=True)
-on_both_states = pytest.mark.parametrize("make", EVERY[:2], indirect=True)
+on_every_engine = pytest.mark.parametrize("make", LOG_AND_STATE, indirect=True)
+on_both_states = pytest.mark.parametrize("make", LOG_AND_STATE[:2], indirect=True)
 
 
 @pytest.fixture
 def make(request: pytest.FixtureRequest, tmp_path: Path, log_url: LogUrl) -> Iterator[Make]:
-    """Makes worlds: the log on the first engine, the state on the second."""
-    log_engine, state_engine = getattr(request, "param", EVERY[0]).split("-")
-    with ExitStack() as stack:
-
-        def made(*rows: Row, **more: Any) -> World:
-            log = Log(log_url(log_engine))
-            log.put(*rows)
-            state = sqlite_url(tmp_path, "state.sqlite") if state_engine == "sqlite" else log_url(state_engine)
-            world = a_world(log, state, **more)
-            stack.callback(world.close)
-            return world
-
+    with worlds(getattr(request, "param", LOG_AND_STATE[0]), tmp_path, log_url, **WITH_JOBS) as made:
         yield made
 
 
 def a_world(log: Log, state: str, **more: Any) -> World:
-    return World(log, state, book=book(FAILURES), fx=EUR, mapped={"job": "job"}, **more)
+    return World(log, state, **WITH_JOBS, **more)
 
 
 def settle(world: World, seconds: float = 0) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from usage_world import DAY, NOW, Log, LogUrl, Row, World, sqlite_url
+from usage_world import DAY, NOW, LogUrl, Row, World
+from usage_worlds import LOG_AND_STATE, Make, worlds
 
 from exporter.config import UsageSettings
 from exporter.cost.latencybooks import LATENCY, news
@@ -22,26 +21,13 @@ from exporter.store import jobs
 from exporter.store.histograms import histograms
 from exporter.store.latency import Cell, Counted
 
-EVERY = ["sqlite-sqlite", "postgresql-postgresql", "mysql-sqlite", "duckdb-sqlite", "clickhouse-sqlite"]
-on_every_engine = pytest.mark.parametrize("make", EVERY, indirect=True)
-Make = Callable[..., World]
+on_every_engine = pytest.mark.parametrize("make", LOG_AND_STATE, indirect=True)
 Buckets = dict[tuple[str, str], dict[str, tuple[int, Decimal]]]
 
 
 @pytest.fixture
 def make(request: pytest.FixtureRequest, tmp_path: Path, log_url: LogUrl) -> Iterator[Make]:
-    """Makes worlds: the log on the first engine, the state on the second."""
-    log_engine, state_engine = getattr(request, "param", EVERY[0]).split("-")
-    with ExitStack() as stack:
-
-        def made(*rows: Row, **more: Any) -> World:
-            log = Log(log_url(log_engine))
-            log.put(*rows)
-            state = sqlite_url(tmp_path, "state.sqlite") if state_engine == "sqlite" else log_url(state_engine)
-            world = World(log, state, **more)
-            stack.callback(world.close)
-            return world
-
+    with worlds(getattr(request, "param", LOG_AND_STATE[0]), tmp_path, log_url) as made:
         yield made
 
 

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from usage_world import BOOK, DAY, NOW, Log, LogUrl, Row, World, book, settings, sqlite_url
+from usage_worlds import Make, worlds
 
 from exporter.cost.memory import Memory
 from exporter.cost.rollup import Rollup
 from exporter.cost.tick import WHOLE_EVERY
 from exporter.store import usage
 
-Make = Callable[..., World]
-
-
 AGAIN = [pytest.param(f"{engine}-sqlite", marks=pytest.mark.slow) for engine in ("mysql", "duckdb", "clickhouse")]
 
 
 @pytest.fixture(params=["sqlite-sqlite", "postgresql-postgresql", *AGAIN])
 def make(request: pytest.FixtureRequest, tmp_path: Path, log_url: LogUrl) -> Iterator[Make]:
-    """Makes worlds: the log on the first engine, the state on the second."""
-    log_engine, state_engine = request.param.split("-")
-    with ExitStack() as stack:
-
-        def made(*rows: Row, indexed: bool = True, **more: Any) -> World:
-            log = Log(log_url(log_engine), indexed=indexed)
-            log.put(*rows)
-            state = sqlite_url(tmp_path, "state.sqlite") if state_engine == "sqlite" else log_url(state_engine)
-            world = World(log, state, **more)
-            stack.callback(world.close)
-            return world
-
+    with worlds(request.param, tmp_path, log_url) as made:
         yield made
 
 
