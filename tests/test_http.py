@@ -123,6 +123,15 @@ def test_old_figures_are_withheld_and_health_says_so() -> None:
         assert site.ask("/-/healthy")[0].status == 200
 
 
+def test_figures_from_before_the_clock_was_set_back_are_withheld() -> None:
+    with serving() as site:
+        site.clock.advance(-3600)
+        assert b"margin_source_up" not in site.ask("/metrics")[1]
+        health, text = site.ask("/-/healthy")
+        said = b"Not healthy: the figures are 3600 s ahead of the clock, which was set back\n"
+        assert (health.status, text) == (503, said)
+
+
 def test_before_the_first_snapshot() -> None:
     with serving(ready=lambda: "the first snapshot is being made") as site:
         site.snapshot = None

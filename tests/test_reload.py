@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from exporter.clock import FixedClock
 from exporter.errors import ConfigError, MarginError
 from exporter.serve.configuration import Configuration
 from exporter.serve.exporter import Exporter
-from exporter.store.database import Store
+from exporter.store.database import Store, away
 
 MARGIN = """\
 accounts: []
@@ -103,3 +105,22 @@ def test_a_driver_that_is_not_installed_changes_nothing(shop: Shop, monkeypatch:
     with pytest.raises(ConfigError):  # as at the start
         Exporter(Configuration(shop.margin, shop.margin.with_name("pricing.yaml"), {"USAGE_DATABASE_URL": "sqlite:///u.db"},
                                FixedClock(0)), shop.store, FixedClock(0), "test")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        ("database or disk is full", "the state database has no room: .*; free some on its disk"),
+        (
+            "could not extend file: No space left on device\nHINT: Check",
+            "the state database has no room: .* device; free",
+        ),
+        (
+            "attempt to write a readonly database",
+            "the state database cannot be written: .*; the exporter's user must own",
+        ),
+        ("connection refused", "the state database does not answer: connection refused$"),
+    ],
+)
+def test_a_state_that_is_away_says_why_and_what_to_do(driver: str, said: str) -> None:
+    assert re.match(said, away(OperationalError("INSERT", {"amount": 1}, Exception(driver))))

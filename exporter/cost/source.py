@@ -111,7 +111,7 @@ class UsageSource:
             self._failed(at, began, error)
         except AWAY as error:
             self.forget()
-            log.error("poll abandoned source=%s: %s", self.name, away(error))
+            log.error("poll abandoned: %s source=%s", away(error), self.name)
         except Exception as error:
             log.exception("usage poll failed source=%s", self.name)
             self._failed(at, began, SourceError("internal", f"{self.name}: {type(error).__name__}: {error}"))
@@ -177,7 +177,7 @@ class UsageSource:
         except LeaseLost:
             raise
         except AWAY as gone:
-            log.error("poll abandoned source=%s: %s", self.name, away(gone))
+            log.error("poll abandoned: %s source=%s", away(gone), self.name)
         except Exception:
             log.exception("usage poll cannot note its failure source=%s", self.name)
 

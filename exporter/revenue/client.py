@@ -166,7 +166,7 @@ class StripeReader:
             if not again or attempt == ATTEMPTS or wait > MAX_WAIT or self._monotonic() + wait > deadline:
                 raise error
             self.tally.retry(endpoint, error.reason)
-            log.info("Stripe is asked again in %.1f s attempt=%d: %s", wait, attempt, error)
+            log.info("Stripe is asked again in %.1f s: %s attempt=%d", wait, error, attempt)
             self._sleep(wait)
         raise AssertionError("unreachable")
 

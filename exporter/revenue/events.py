@@ -202,7 +202,7 @@ class EventFeed:
                 write = handler.fetch(fresh)
             relist = False
         except Relist as reason:
-            log.info("the full list is wanted source=%s: %s", source, reason)
+            log.info("the full list is wanted: %s source=%s", reason, source)
             relist = True
         # Never ahead of Stripe's own time: an event created after the newest one seen is yet to come.
         reached = max(since, min(max((event.created for event in own), default=since), int(started)))

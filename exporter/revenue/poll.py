@@ -277,7 +277,7 @@ class StripeSource:
             if isinstance(error, LeaseLost):
                 raise
         except AWAY as error:
-            log.error("poll abandoned source=%s: %s", source, away(error))
+            log.error("poll abandoned: %s source=%s", away(error), source)
         except Exception as error:
             log.exception("poll failed source=%s", source)
             self._bug(source, started, time.monotonic() - clock, error)
@@ -295,7 +295,7 @@ class StripeSource:
         except LeaseLost:
             raise
         except AWAY as gone:
-            log.error("poll abandoned source=%s: %s", source, away(gone))
+            log.error("poll abandoned: %s source=%s", away(gone), source)
         except Exception:
             log.exception("the state cannot be written source=%s", source)
 
@@ -328,7 +328,7 @@ class StripeSource:
             )
 
     def _failed(self, source: str, started: float, seconds: float | None, reason: Reason, message: str) -> None:
-        log.warning("poll failed source=%s reason=%s: %s", source, reason, message)
+        log.warning("poll failed: %s source=%s reason=%s", message, source, reason)
         with self._store.write() as connection:
             status = self._status(connection, source)
             failed = replace(status, up=False, last_attempt=started, reason=reason, message=message)

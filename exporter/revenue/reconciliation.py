@@ -58,14 +58,14 @@ class Reconciliation:
             try:
                 self._save(up=True, reason=None, message=self._reconcile())
             except SourceError as error:
-                log.warning("reconciliation failed account=%s reason=%s: %s", self._account.name, error.reason, error)
+                log.warning("reconciliation failed: %s account=%s reason=%s", error, self._account.name, error.reason)
                 self._save(up=False, reason=error.reason, message=_advice(error))
         except Stopped:
             return
         except LeaseLost:
             raise
         except AWAY as error:
-            log.error("reconciliation abandoned account=%s: %s", self._account.name, away(error))
+            log.error("reconciliation abandoned: %s account=%s", away(error), self._account.name)
         except Exception:
             log.exception("reconciliation failed account=%s", self._account.name)
             said = f"Stripe account {self._account.name}: a bug in the exporter; see its log"

@@ -19,6 +19,7 @@ from exporter.errors import MarginError, SourceError
 from exporter.revenue.activity import REPORT
 from exporter.revenue.client import StripeReader
 from exporter.serve.configuration import load
+from exporter.serve.forms import counted
 from exporter.store.users import User
 
 OPTIONAL = "optional"
@@ -48,9 +49,10 @@ def check(config_file: Path | None, pricing_file: Path, environment: Mapping[str
     """Check everything; returns 0, or 1 when anything is wrong. Raises ConfigError for the files."""
     loaded = load(config_file, pricing_file, environment)
     book, settings = loaded.book, loaded.settings
-    _say("ok", f"{config_file or 'environment'}: {len(settings.accounts)} accounts, {len(settings.usage)} usage logs")
+    accounts, logs = counted(len(settings.accounts), "account"), counted(len(settings.usage), "usage log")
+    _say("ok", f"{config_file or 'environment'}: {accounts}, {logs}")
     entries = sum(len(provider.entries) for provider in book.providers.values())
-    _say("ok", f"{pricing_file}: {len(book.providers)} providers, {entries} prices")
+    _say("ok", f"{pricing_file}: {counted(len(book.providers), 'provider')}, {counted(entries, 'price')}")
     if not book.providers:
         _say("warn", f"{pricing_file}: no prices at all: every row of usage will be unpriced")
     wrong = 0
@@ -58,7 +60,7 @@ def check(config_file: Path | None, pricing_file: Path, environment: Mapping[str
         wrong += _lines(lambda account=account: _stripe(account))  # type: ignore[misc]
     for usage in settings.usage:
         wrong += _lines(lambda usage=usage: _usage(usage, book))  # type: ignore[misc]
-    print("everything is right" if not wrong else f"{wrong} things are wrong")  # noqa: T201
+    print("everything is right" if not wrong else f"wrong: {counted(wrong, 'thing')}")  # noqa: T201
     return 1 if wrong else 0
 
 

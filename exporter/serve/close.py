@@ -27,7 +27,7 @@ from exporter.margin.windows import window
 from exporter.money import major
 from exporter.serve.books import Books, open_books
 from exporter.serve.doubts import doubts
-from exporter.serve.forms import Value, aligned, as_json, exact, places_of, signed
+from exporter.serve.forms import Value, aligned, as_json, counted, exact, places_of, signed
 from exporter.serve.reconcile import Compared, compared
 from exporter.serve.wholefile import write_whole
 from exporter.store.ledger import balances
@@ -212,7 +212,7 @@ def _said(one: Compared) -> Iterator[str]:
     differing = [line for line in one.lines if not line.matches]
     days = f"{iso(one.start)} to {iso(one.end)}, UTC"
     if not differing:
-        yield f"{one.account}: {len(one.lines)} lines of Stripe's report of {days} agree"
+        yield f"{one.account}: {counted(len(one.lines), 'line')} of Stripe's report of {days} agree"
     for line in differing:
         net = exact(major(line.ours.net - line.stripe.net, line.currency))
         yield f"{one.account}: {line.category} in {line.currency} DIFFERS from Stripe's report of {days} by {net} net"

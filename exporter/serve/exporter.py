@@ -24,7 +24,7 @@ from exporter.revenue.reconciliation import Reconciliation
 from exporter.serve.configuration import Configuration, Loaded
 from exporter.serve.deliveries import Deliveries
 from exporter.serve.news import News, WakeRates
-from exporter.serve.scheduler import Scheduler
+from exporter.serve.scheduler import Scheduler, Trouble
 from exporter.serve.snapshots import REFRESH, Snapshots
 from exporter.serve.waking import Waker
 from exporter.store.audit import record
@@ -85,6 +85,7 @@ class Exporter:
         self.writer = False
         self._clock = clock
         self._choice = Choice(store)
+        self._no_lease = Trouble("lease not renewed")
         self._lease = Lease(store, holder, lease_ttl)
         self._reader = reader
         self._scheduler: Scheduler | None = None
@@ -141,8 +142,9 @@ class Exporter:
         try:
             writer = self._lease.acquire_or_renew()
         except SQLAlchemyError as error:
-            log.error("lease not renewed: %s", away(error))
+            self._no_lease.say(away(error))
             return
+        self._no_lease.over()
         if writer and not self.writer:
             log.info("this process is the writer now epoch=%s", self.store.epoch)
             self._audit("writer", f"epoch {self.store.epoch}")
@@ -201,6 +203,11 @@ class Exporter:
         self._schedule(scheduler)
         scheduler.start()
         threading.Thread(target=self._wake, name="wakes", daemon=True).start()
+
+    def every_second(self) -> None:
+        """To be called each second while it runs."""
+        if self._scheduler is not None and not self._stopping.is_set():
+            self._scheduler.mind_clock()
 
     def _schedule(self, scheduler: Scheduler) -> None:
         for job in self._jobs:

@@ -77,6 +77,11 @@ def _shown(value: Value, places: int | None) -> str:
     return printable(value) if isinstance(value, str) else f"{value:,}"
 
 
+def counted(number: int, what: str) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Raw text of a log without what would move the cursor of a terminal."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

@@ -134,8 +134,9 @@ class WebApp:
             return self._metrics(scope["query_string"], headers)
         if path == "/-/healthy":
             age = self._age()
-            if age > STALE_AFTER:
-                return _text(503, f"Not healthy: the figures are {age:.0f} s old")
+            if abs(age) > STALE_AFTER:
+                said = f"{age:.0f} s old" if age > 0 else f"{-age:.0f} s ahead of the clock, which was set back"
+                return _text(503, f"Not healthy: the figures are {said}")
             return _text(200, "Healthy")
         if path == "/-/ready":
             missing = self.parts.ready()
@@ -149,7 +150,7 @@ class WebApp:
         gzip = accepts_gzip(headers.get(b"accept-encoding", b""))
         names = _names(query) if query else None
         snapshot, page = self.parts.snapshot(), None
-        if snapshot is not None and self.parts.clock.now() - snapshot.at <= STALE_AFTER:
+        if snapshot is not None and abs(self.parts.clock.now() - snapshot.at) <= STALE_AFTER:
             page = snapshot.pages[format_] if names is None else choose(snapshot, format_, names)
         tail = self.parts.self_metrics.tail(snapshot, format_, names)
         reply = [(b"content-type", content_type), (b"vary", b"Accept, Accept-Encoding")]

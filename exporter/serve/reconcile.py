@@ -23,7 +23,7 @@ from exporter.revenue.ledger import OVERLAP
 from exporter.revenue.reports import NotYet, Reports
 from exporter.serve import given
 from exporter.serve.books import open_state, require_whole
-from exporter.serve.forms import Value, aligned, as_csv, as_json
+from exporter.serve.forms import Value, aligned, as_csv, as_json, counted
 from exporter.store.reconciliation import Activity, Line, activity
 from exporter.store.sourcenames import ledger_source
 from exporter.store.sources import statuses
@@ -188,7 +188,7 @@ def _table(found: Sequence[Compared]) -> Iterator[str]:
         ]
         yield from aligned(heads, rows, places=None)
         differing = sum(not line.matches for line in one.lines)
-        lines = f"{len(one.lines)} line{'s' * (len(one.lines) != 1)}"
+        lines = counted(len(one.lines), "line")
         yield f"{lines}, all agree" if not differing else f"{lines}, {differing} DIFFER"
         yield ""
 

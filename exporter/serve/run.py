@@ -155,6 +155,7 @@ def run_until_signal(service: Service, started: Callable[[], None] | None = None
         # Python runs signal handlers only between instructions of this thread: it must not sleep in C for long.
         wake.wait(timeout=1.0)
         wake.clear()
+        service.exporter.every_second()
         if reloading.is_set():
             reloading.clear()
             _reload(service)

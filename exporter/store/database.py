@@ -176,7 +176,12 @@ def _lock_file(path: str, database: str) -> int:
 def away(error: BaseException) -> str:
     """One line for the log on an error of ``AWAY``: the driver's own first line, without SQL and values."""
     original = getattr(error, "orig", None) or error
-    return f"the state database does not answer: {(str(original).splitlines() or [type(original).__name__])[0]}"
+    said = (str(original).splitlines() or [type(original).__name__])[0]
+    if "disk is full" in said or "No space left" in said:
+        return f"the state database has no room: {said}; free some on its disk, then the exporter goes on by itself"
+    if "readonly" in said:
+        return f"the state database cannot be written: {said}; the exporter's user must own the file and its directory"
+    return f"the state database does not answer: {said}"
 
 
 def upsert(connection: Connection, table: Table, values: dict[str, Any]) -> None:
