@@ -3,7 +3,7 @@
 # make bench  install, then measure: some twenty minutes, on a machine that does nothing else (benchmarks/README.md)
 # make lint   format check, linter, types
 # make rehearse  let each fault of the demo fire its alerts in a real Prometheus (ARGS="cost-spike": that one); some two hours
-# make docs   write the metrics page and the dashboards; make pictures draws the dashboards (node, Chromium, prometheus)
+# make docs   write the metrics page, the schemas and the dashboards; make pictures draws the dashboards (node, Chromium, prometheus)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -31,6 +31,7 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m exporter.metrics.catalogue > docs/metrics.md
+	$(BIN)/python -m exporter.serve.schemas docs
 	$(BIN)/python grafana/build.py
 
 pictures: docs
