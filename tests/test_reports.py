@@ -25,6 +25,7 @@ from test_oracle import Business
 from test_oracle import run as run_once
 
 from exporter.clock import FixedClock
+from exporter.commands.report import BY
 from exporter.demo import usage_log
 from exporter.demo.scenario import history_and_spans
 from exporter.demo.server import running
@@ -41,7 +42,7 @@ from exporter.serve.books import open_books
 from exporter.serve.close import Wanted as CloseWanted
 from exporter.serve.close import close, read_closes, write_closes
 from exporter.serve.forecast import forecast
-from exporter.serve.report import BY, Wanted, report
+from exporter.serve.report import Wanted, report
 from exporter.serve.snapshots import View, samples_of
 from exporter.store.reading import reading
 from exporter.store.schema import SCHEMA_VERSION

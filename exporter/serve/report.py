@@ -20,9 +20,6 @@ from exporter.serve.doubts import cost_doubts, doubts
 from exporter.serve.focus import COLUMNS, focus_rows
 from exporter.serve.forms import Value, aligned, as_csv, as_json, objects, places_of
 
-BY = ("total", "provider", "model", "component", "customer", "product", "day")
-"""What a report can be by."""
-
 
 @dataclass(frozen=True)
 class Report:
