@@ -310,6 +310,17 @@ def test_requests_of_a_part_of_a_day_are_shared_as_the_day(settings: Settings, p
     assert off == {"a": borne * Fraction(3, 4), OTHER: borne * Fraction(1, 4)}
 
 
+def test_usage_that_names_its_product_bears_by_it(settings: Settings, pricing: Pricing) -> None:
+    """Kind 2 says itself whose it is: of five requests two are of "x" then, whoever made them."""
+    made = world(SALES, [*CALLS, ("b", TODAY, 2, 7)], ("a", "x"), settings=settings)
+    grouped = replace(made.groups["customer"], own=lambda key: "x" if key.model == "hologram" else None)
+    made = replace(made, groups={"customer": grouped})
+    by = [shown(made, one, settings)[1].gross_profit["cash"] for one in (pricing, allocating("requests"))]
+    borne = Fraction(1296, 10) * (AT - TODAY) / DAY
+    off = {label: by[0][label] - by[1][label] for label in ("a", "x", OTHER)}
+    assert off == {"a": borne / 6, "x": borne * 2 / 6, OTHER: borne * 2 / 6}
+
+
 def test_what_nobody_can_bear_is_nobodys(settings: Settings, pricing: Pricing) -> None:
     made = world(SALES, [], ("a", "b"), settings=settings)
     for method in ("cost", "requests"):

@@ -21,6 +21,7 @@ from exporter.cost.pricebook import parse_pricebook, parse_written
 from exporter.cost.priceexplain import explain
 from exporter.cost.pricelint import warnings
 from exporter.cost.pricing import Priced, Unpriced, price
+from exporter.serve.check import _usage
 from exporter.store.usage import UsageKey
 
 AT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
@@ -165,6 +166,33 @@ def test_a_rule_that_asks_for_a_size_does_not_hide_one_that_does_not() -> None:
     assert hidden(sized, sized)
     assert hidden(plain, sized)
     assert hidden(sized, {**plain, "quantity": "megapixels"})
+
+
+def test_the_book_says_what_sizes_it_goes_by() -> None:
+    made = parse_pricebook(json.dumps(SHAPED))
+    assert made.sizes() == {("megapixels",)}
+    assert made.quantities() == {"duration_s", "images"}
+    assert parse_pricebook(json.dumps(LONG)).sizes() == {tuple(BY)}
+
+
+def test_check_warns_of_a_size_that_no_log_has() -> None:
+    with PriceWorld(SHAPED) as world:
+        said = [text for level, text in _usage(world.settings, world.book) if level == "warn"]
+        text = "usage log usage: prices go by the sum of megapixels, and no column is mapped to any of them"
+        assert text in said
+        one_is_enough = parse_pricebook(json.dumps(sized("6", ["megapixels", "images"])))
+        assert not any("go by the sum" in text for _, text in _usage(world.settings, one_is_enough))
+
+
+def test_steps_that_are_finer_than_what_is_kept_are_told_by_the_quantity_itself() -> None:
+    fine = {
+        "name": "c",
+        "quantity": "units",
+        "round": {"step": "0.0000001"},
+        "rates": [{"price": "1", "currency": "usd"}],
+    }
+    made = parse_pricebook(json.dumps(book(fine)))
+    assert made.grouped_by() == {"units": (Steps("units", 1), frozenset({"p"}))}
 
 
 # --- what is kept of each request -----------------------------------------------------------------------------------
