@@ -80,8 +80,9 @@ def watch(
     limit: float,
     say: Callable[[str], None] = lambda _: None,
     alive: Callable[[], None] = lambda: None,
+    settles: float = SETTLES,
 ) -> Rehearsal:
-    """Until all of ``expected`` have fired, ``limit`` seconds at most.
+    """Until all of ``expected`` have fired, ``limit`` seconds at most, and ``settles`` seconds more.
 
     ``say`` hears of each change of a state; ``alive`` may raise, when it has become useless to wait.
     """
@@ -98,7 +99,7 @@ def watch(
                 fired.setdefault(name, time.monotonic() - begun)
         before = now
         time.sleep(1)
-    time.sleep(SETTLES)
+    time.sleep(settles)
     last = {name for name, state in states(prometheus).items() if state == "firing"}
     return Rehearsal(
         {name: at for name, at in fired.items() if name in expected},

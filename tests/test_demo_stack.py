@@ -174,7 +174,7 @@ def test_an_alert_reaches_the_receiver(stack: Stack) -> None:
 
 def test_the_faults_on_the_command_line_fire_their_alerts_and_no_others(stack: Stack) -> None:
     expected = frozenset(alert for trouble in chosen(FAULTS) for alert in trouble.alerts)
-    found = rehearse.watch(f"http://{stack.prometheus}", expected, 90)
+    found = rehearse.watch(f"http://{stack.prometheus}", expected, 90, settles=3)
     assert (found.missing, found.others) == (frozenset(), frozenset())
 
 

@@ -114,7 +114,7 @@ TROUBLES: dict[str, Trouble] = {
     "ledger-drift": Trouble(
         "Stripe's balance holds money that no transaction tells of",
         ("MarginLedgerDrift",),
-        "1h20m, at the second reading of the balance",
+        "16m, from the second reading of the balance on",
         begin=now.hidden_money,
     ),
     "reconciliation": Trouble(
