@@ -191,7 +191,7 @@ def _month() -> Json:
             ("Value #D", "High"),
         ],
         w=7,
-        h=5,
+        h=6,
         join="figure",
         sort=("Value #E", False),
         overrides=[
@@ -340,7 +340,7 @@ def detail() -> list[Json]:
                 each_window("margin_gross_profit_amount", **earned),
             ),
             w=9,
-            h=10,
+            h=11,
         ),
         table(
             "Least profitable customers · 30 days",
@@ -356,7 +356,7 @@ def detail() -> list[Json]:
                 ("Value #C", "Profit"),
             ],
             w=8,
-            h=10,
+            h=11,
             sort=("Value #C", False),
             empty="no figures by customer",
             overrides=[
