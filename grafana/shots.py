@@ -1,7 +1,7 @@
 """Draw dashboards without a Grafana, by grafana/shot: for a test, and for the pictures of the documentation.
 
 ``python grafana/shots.py`` (``make pictures``) starts the demo and a Prometheus that has its history and scrapes it,
-and writes docs/pictures/*.png; some five minutes. ``--prometheus URL`` draws what another Prometheus has. Needs node,
+and writes docs/pictures/*.png; some fifteen minutes. ``--prometheus URL`` draws what another Prometheus has. Needs node,
 npm, Chromium and prometheus; the first run installs npm packages into grafana/shot/node_modules (480 MB, git-ignored).
 """
 
@@ -29,15 +29,15 @@ import native  # noqa: E402
 GRAFANA = Path(__file__).parent
 TOOL = GRAFANA / "shot"
 PICTURES = ROOT / "docs" / "pictures"
-LIMIT = 200_000
+LIMIT = 220_000
 """Bytes of a picture: what a page of documentation should load."""
 LIGHT = ("overview",)
 """Dashboards that are shown in the light theme as well."""
-RECENT = {"from": "now-30m"}
+RECENT = {"from": "now-15m"}
 SPANS = {"cost": RECENT, "health": RECENT}
 """Shorter spans for dashboards of what has no history: requests, and the exporter itself."""
-SCRAPES = 180
-"""Seconds of live scrapes, so that counters have moved."""
+SCRAPES = 600
+"""Seconds of live scrapes: what has no history is drawn from them."""
 DAYS = 100
 """Days of history; the dashboard that looks back furthest shows 90."""
 

@@ -169,7 +169,7 @@ def _subscriptions() -> list[Json]:
             RECURRING("In which state are they?", "Every subscription, by Stripe's own status.", unit=COUNT),
             [query(f"sort_desc({states} > 0)", "{{status}}", instant=True)],
             unit="locale",
-            h=6,
+            h=8,
             color="blue",
             overrides=[override("byName", "incomplete_expired", displayName="never paid")],
             empty="no subscriptions read",
@@ -192,7 +192,7 @@ def _subscriptions() -> list[Json]:
                 ("Value #C", "Tax inside"),
                 ("currency", "Currency"),
             ],
-            h=6,
+            h=8,
             empty="all are valued, without a doubt",
             overrides=[
                 columns("Not valued", "Valued with a doubt", unit="locale", decimals=0),
