@@ -1,8 +1,9 @@
 """Draw dashboards without a Grafana, by grafana/shot: for a test, and for the pictures of the documentation.
 
 ``python grafana/shots.py`` (``make pictures``) starts the demo and a Prometheus that has its history and scrapes it,
-and writes docs/pictures/*.png; some fifteen minutes. ``--prometheus URL`` draws what another Prometheus has. Needs node,
-npm, Chromium and prometheus; the first run installs npm packages into grafana/shot/node_modules (480 MB, git-ignored).
+and writes docs/pictures/*.png; some fifteen minutes. ``--prometheus URL`` draws what another Prometheus has. Needs
+node, npm, Chromium and prometheus; the first run installs npm packages into grafana/shot/node_modules (480 MB,
+git-ignored).
 """
 
 from __future__ import annotations
