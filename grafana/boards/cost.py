@@ -16,7 +16,7 @@ from boards.common import (
     unpriced,
 )
 from boards.looks import CENTS, Json, colored, column, columns, dashed, fixed, goto, money
-from boards.panels import bargauge, query, table, timeseries
+from boards.panels import bargauge, query, stat, table, timeseries
 from boards.promql import by, increase, metric, rate, threshold
 
 CHOSEN = {"provider": "~$provider"}
@@ -29,6 +29,7 @@ MAY_BE_EMPTY = {
     "Budget used": "a business need not have a budget",
     "How cost is known · 30 days/B": "no price of the book need be an estimate",
     "Price checks": "a price book need not say when a price was checked",
+    "Next price change": "a price book need not foresee one",
     "Booked cost that changed later · rolling 24 hours": "nothing was corrected: good",
     "Prepaid packs": "not every provider sells packs",
 }
@@ -423,6 +424,21 @@ def prices() -> list[Json]:
                 ),
             ],
         ),
+        stat(
+            "Next price change",
+            USAGE(
+                "When will cost change by itself?",
+                "Time until the next price, discount, plan or pack of the price book begins or ends.",
+                window="now.",
+                unit="time.",
+                **PRICES,
+            ),
+            [query(f"{metric('margin_price_next_change_timestamp_seconds')} - time()", "until", instant=True)],
+            unit="s",
+            decimals=0,
+            h=7,
+            empty="none is to come",
+        ),
         timeseries(
             "Booked cost that changed later · rolling 24 hours",
             USAGE(
@@ -434,6 +450,7 @@ def prices() -> list[Json]:
             ),
             [query(restated, "{{direction}} · {{currency}}")],
             unit="none",
+            w=10,
             h=7,
             overrides=[*money(), *colored(up="orange", down="green")],
             empty="nothing was corrected",
@@ -451,6 +468,7 @@ def prices() -> list[Json]:
             [query(pending, "{{provider}}")],
             unit="locale",
             decimals=0,
+            w=10,
             h=7,
             draw="areas",
             legend="right",
