@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def tool(name: str) -> str:
-    """Path of a Prometheus tool. Without it the test is skipped; in CI it fails, because CI installs them."""
+    """Path of a program. Without it the test is skipped; in CI it fails, because CI installs what is missing."""
     found = shutil.which(name) or shutil.which(f"prometheus-{name}")
     if not found:
         if os.environ.get("CI"):

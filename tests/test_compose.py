@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -137,8 +136,7 @@ def test_the_command_of_env_example_fills_every_password(tmp_path: Path) -> None
     example = (ROOT / ".env.example").read_text()
     command = next(line[2:].strip() for line in example.splitlines() if "openssl" in line)
     (tmp_path / ".env.example").write_text(example)
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl")
+    tool("openssl")
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     made = dict(re.findall(r"^(\w+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
     passwords = [value for name, value in made.items() if name.endswith("PASSWORD")]
@@ -226,8 +224,7 @@ def test_image_holds_what_it_needs_and_no_secret() -> None:
 
 @pytest.mark.slow
 def test_the_init_script_gives_each_role_no_more_than_it_needs(tmp_path: Path) -> None:
-    if not shutil.which("psql"):
-        pytest.skip("needs psql")
+    tool("psql")
     passwords = {
         name: f"{name}'s \\ secret"
         for name in ("USAGE_WRITER_PASSWORD", "USAGE_READER_PASSWORD", "STATE_PASSWORD", "DEMO_PASSWORD")

@@ -204,7 +204,7 @@ def test_the_status_page_shows_the_figures(demo: Demo) -> None:
 
 def test_ctrl_c_ends_it_at_once_and_without_a_word_of_complaint(demo: Demo) -> None:
     demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(timeout=5) == 0
+    assert demo.process.wait(timeout=10) == 0
     said = demo.log.read_text()
     assert "Traceback" not in said
     assert [line for line in said.splitlines() if "level=error" in line and "reporting_curency" not in line] == []

@@ -239,11 +239,13 @@ def test_a_fault_that_would_change_nothing_is_refused() -> None:
                 trouble.papers(Papers("", "", int(time.time())))
 
 
+@pytest.mark.slow
 @pytest.mark.prometheus
 def test_without_a_fault_none_of_them_fires(tmp_path: Path) -> None:
     assert firing(tmp_path, scraped(tmp_path, ())) == rehearse.ALWAYS
 
 
+@pytest.mark.slow
 @pytest.mark.prometheus
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
 def test_each_fault_makes_its_alerts_fire(tmp_path: Path, names: Sequence[str]) -> None:

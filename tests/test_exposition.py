@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import gzip
 import math
-import shutil
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from monitoring import tool
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -103,13 +103,13 @@ def test_every_metric_reads_back_in_both_formats() -> None:
 
 @pytest.mark.prometheus
 def test_promtool_accepts_every_metric() -> None:
-    promtool = shutil.which("promtool")
-    assert promtool, "promtool must be on PATH"
     self_metrics = SelfMetrics("1.2.3")
     self_metrics.configuration_loaded(1.0)
     snapshot = render(one_of_each(), at=0)
     text = body(snapshot.pages["text"], self_metrics.tail(snapshot, "text"), "text", gzip=False)
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        [tool("promtool"), "check", "metrics"], input=text, capture_output=True, timeout=30, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

@@ -21,6 +21,7 @@ from town import DAY, NOW, Town, a_town
 
 from exporter.clock import Clock, FixedClock
 from exporter.config import AccountSettings
+from exporter.cost.engines import postgresql
 from exporter.revenue.client import StripeReader
 from exporter.serve.exporter import Exporter
 from exporter.serve.page import status_page
@@ -400,9 +401,15 @@ SERVER: list[tuple[Usage, str, str]] = [
 
 @pytest.mark.parametrize(("make", "reason", "said"), SERVER, ids=[make.__name__ for make, *_ in SERVER])
 def test_a_fault_of_a_usage_server(
-    tmp_path: Path, postgres: postgres_server.Server, make: Usage, reason: str, said: str
+    tmp_path: Path,
+    postgres: postgres_server.Server,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Usage,
+    reason: str,
+    said: str,
 ) -> None:
     """The exporter comes as ``reader``, who may do nothing but SELECT."""
+    monkeypatch.setattr(postgresql, "LOCK_TIMEOUT", 1)
     with postgres.database() as url:
         owner = create_engine(url)
         with owner.begin() as connection:

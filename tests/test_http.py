@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from webserver import NOW, SNAPSHOT, eventually, everything, prometheus, serving
+from monitoring import eventually
+from webserver import NOW, SNAPSHOT, everything, prometheus, serving
 
 from exporter.errors import ConfigError
 from exporter.metrics.catalogue import Sample
@@ -247,9 +248,9 @@ def test_rate_limit() -> None:
 @pytest.mark.prometheus
 def test_a_real_prometheus_reads_the_page(tmp_path: Path) -> None:
     with serving() as site, prometheus(tmp_path, f"127.0.0.1:{site.port}") as server:
-        eventually(lambda: server.target()["health"] == "up")
+        eventually(lambda: server.target()["health"] == "up", "scraped")
         assert server.target()["lastError"] == ""
-        eventually(lambda: bool(server.query("margin_source_up")))
+        eventually(lambda: server.query("margin_source_up"), "series in Prometheus")
         series = {labels["__name__"] for labels, _ in server.query('{job="margin"}')}
         assert {"margin_source_up", "margin_refunds_amount_total", "margin_exporter_build_info"} <= series
         assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= series

@@ -91,6 +91,14 @@ class Pair:
             time.sleep(0.05)
         return None
 
+    def asked(self) -> dict[tuple[str, int], int]:
+        """The account's requests so far, once what was on its way has arrived."""
+        while True:
+            before = dict(self.town.world.requests)
+            time.sleep(0.3)
+            if dict(self.town.world.requests) == before:
+                return before
+
     def sessions(self) -> list[str]:
         """What the database's sessions do now, for whoever reads why a test failed."""
         query = "SELECT state, wait_event, xact_start, left(query, 90) FROM pg_stat_activity WHERE state <> 'idle'"
@@ -186,8 +194,7 @@ def test_a_follower_serves_and_asks_nobody(pair: Pair) -> None:
     assert leader != follower
     eventually(lambda: len(pair.figures(ports[1])) > 100, "the follower serves", seconds=20)
     os.kill(leader, signal.SIGSTOP)  # within its lease: whoever asks now is the follower
-    time.sleep(0.2)  # what was on its way arrives
-    before = dict(pair.town.world.requests)
+    before = pair.asked()
     time.sleep(2.5)  # two intervals and a half
     assert dict(pair.town.world.requests) == before
     os.kill(leader, signal.SIGCONT)

@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 import pytest
-from webserver import Site, eventually, everything, serving
+from monitoring import eventually
+from webserver import Site, everything, serving
 
 from exporter.errors import ConfigError
 from exporter.serve.server import Limits, Server
@@ -150,11 +151,15 @@ def test_when_all_connections_are_busy_a_further_one_is_told_so() -> None:
 
     with serving(Limits(connections=2), reload=wait) as site:
         busy = [site.raw(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") for _ in range(2)]
-        eventually(lambda: sum(not c.idle for c in site.server.connections) == 2)
+        eventually(lambda: sum(not c.idle for c in site.server.connections) == 2, "both busy")
         assert b" 503 " in everything(site.raw())
         release.set()
         assert all(read_answer(connection).endswith(b"Reloaded\n") for connection in busy)
         assert site.ask("/-/healthy")[0].status == 200
+
+
+A_SECOND = 2.5
+"""The server's second for a stop, and what a busy machine adds."""
 
 
 def stop_time(site: Site) -> float:
@@ -169,8 +174,8 @@ def test_stops_within_a_second_whatever_is_open() -> None:
         read_answer(idle)
         half = site.raw(b"GET / HTTP/1.1\r\n")
         silent = site.raw()
-        eventually(lambda: len(site.server.connections) == 3)
-        assert stop_time(site) < 1.0
+        eventually(lambda: len(site.server.connections) == 3, "three connections")
+        assert stop_time(site) < A_SECOND
         assert not site.server.alive
         for connection in (idle, half, silent):
             assert closed(connection)
@@ -186,7 +191,7 @@ def test_an_answer_under_way_is_finished_before_the_stop() -> None:
     with serving(reload=slow_reload) as site:
         connection = site.raw(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         time.sleep(0.1)
-        assert stop_time(site) < 1.0
+        assert stop_time(site) < A_SECOND
         assert everything(connection).endswith(b"Reloaded\n")
 
 
@@ -194,7 +199,7 @@ def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:
     with serving(reload=lambda: time.sleep(3)) as site:
         connection = site.raw(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         time.sleep(0.1)
-        assert stop_time(site) < 1.0
+        assert stop_time(site) < A_SECOND
         assert everything(connection) == b""
 
 

@@ -30,6 +30,8 @@ from exporter.serve.run import Service, WebOptions
 
 pytestmark = pytest.mark.slow
 
+AT_ONCE = 5.0
+"""Seconds that an end may take beside other tests; by itself it takes less than one."""
 CANARY = "rk_test_canarycanary0000sesame"
 PASSWORD = "canary-password-sesame"
 
@@ -97,7 +99,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
 
 def ended_well(found: Running, number: int = signal.SIGTERM) -> None:
     status, seconds = found.ends(number)
-    assert (status, seconds < 2) == (0, True), (status, seconds, found.said())
+    assert (status, seconds < AT_ONCE) == (0, True), (status, seconds, found.said())
     assert "Traceback" not in found.said()
     assert "not given back" not in found.said()
 
@@ -233,7 +235,7 @@ def test_sigterm_while_the_state_is_locked(town: Town) -> None:
         other.execute("BEGIN IMMEDIATE")
         status, seconds = found.ends()
         other.close()
-    assert (status, seconds < 2) == (0, True), (status, seconds)
+    assert (status, seconds < AT_ONCE) == (0, True), (status, seconds)
     assert "Traceback" not in found.said()
 
 
@@ -393,7 +395,7 @@ def test_no_secret_is_ever_said(tmp_path: Path, postgres_url: str) -> None:
             eventually(lambda: found.value('margin_source_up{source="usage/studio"}') == 1.0, "healed", seconds=60)
             told += look()
             status, seconds = found.ends()
-            assert (status, seconds < 2) == (0, True)
+            assert (status, seconds < AT_ONCE) == (0, True)
             told += found.said()
     with admin.connect() as connection:
         dump = [
@@ -486,13 +488,13 @@ def test_ctrl_c_ends_the_demo(tmp_path: Path, moment: str) -> None:
         os.killpg(demo.pid, signal.SIGINT)
         status = demo.wait(10)
         seconds = time.monotonic() - began
-        eventually(lambda: not processes_of(demo.pid), "no process left", seconds=2)
+        eventually(lambda: not processes_of(demo.pid), "no process left", seconds=AT_ONCE)
     finally:
         for left in processes_of(demo.pid):
             print("left:", left)
         if processes_of(demo.pid):
             os.killpg(demo.pid, signal.SIGKILL)
-    assert seconds < 2
+    assert seconds < AT_ONCE
     assert status == 0
     assert "Traceback" not in log.read_text(), log.read_text()
     assert list(temporary.iterdir()) == []

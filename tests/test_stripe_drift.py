@@ -1,4 +1,4 @@
-"""The weekly re-list: what no event has told is drift, shown and healed; what one tells in time is a movement."""
+"""The re-list, weekly by default: what no event has told is drift, shown and healed; what one tells is a movement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from exporter.store.flows import flows
 
 LIST = "/v1/subscriptions"
 ONE = "/v1/subscriptions/{id}"
-WEEK = 7 * DAY
+EVERY = 6 * 3600
+"""Between two lists here. By default it is a week: 672 polls that show nothing more."""
 
 
 @pytest.fixture
@@ -55,10 +56,10 @@ def announce(stripe: Account, subscription: Subscription, at: float | None = Non
 
 
 def polled(stripe: Account) -> StripeSource:
-    """A source that has read all, and polls a week later but for a quarter of an hour."""
-    source = stripe.source()
+    """A source that has read all, and polls when a list is due but for a quarter of an hour."""
+    source = stripe.source(relist_interval=EVERY)
     source.poll_subscriptions()
-    stripe.clock.advance(WEEK - 900)
+    stripe.clock.advance(EVERY - 900)
     source.poll_subscriptions()
     return source
 
@@ -88,11 +89,11 @@ def flow(stripe: Account, currency: str = "usd") -> dict[str, int]:
 def test_nothing_to_find(stripe: Account) -> None:
     subscribe(stripe, 1)
     subscribe(stripe, 2, "price_euro")
-    source = stripe.source()
+    source = stripe.source(relist_interval=EVERY)
     source.poll_subscriptions()
     assert drift(stripe) == {}
     listed = stripe.world.requested(LIST)
-    pass_time(stripe, source, WEEK // 900 - 1)
+    pass_time(stripe, source, EVERY // 900 - 1)
     assert stripe.world.requested(LIST) == listed
     pass_time(stripe, source, 2)
     assert stripe.world.requested(LIST) == listed + 1
@@ -120,7 +121,7 @@ def test_what_no_event_told_is_drift_and_healed(stripe: Account, caplog: pytest.
     assert flow(stripe) == {"restatement_up": 6000, "restatement_down": 2000}
     assert flow(stripe, "eur") == {"restatement_up": 1000}
     assert stripe.world.requested(ONE) == 0
-    pass_time(stripe, source, WEEK // 900 + 3)
+    pass_time(stripe, source, EVERY // 900 + 3)
     assert drift(stripe) == {"usd": (0, 0), "eur": (0, 0)}
 
 
@@ -183,9 +184,9 @@ def test_a_review_in_slices_that_died_goes_on(stripe: Account, monkeypatch: pyte
         stripe.world.collections["subscriptions"].remove(one.id)
         made[serial] = dataclasses.replace(one, at=one.at - serial * DAY)
         stripe.world.add(made[serial])
-    source = stripe.source(page_size=2)
+    source = stripe.source(page_size=2, relist_interval=EVERY)
     source.poll_subscriptions()
-    stripe.clock.advance(WEEK)
+    stripe.clock.advance(EVERY)
     for one in made[::5]:
         change(stripe, one, status="canceled")
     with monkeypatch.context() as patch:
@@ -193,7 +194,7 @@ def test_a_review_in_slices_that_died_goes_on(stripe: Account, monkeypatch: pyte
         source.poll_subscriptions()
     assert not stripe.status("subscriptions").up
     stripe.clock.advance(900)
-    source = stripe.source(page_size=2)
+    source = stripe.source(page_size=2, relist_interval=EVERY)
     pass_time(stripe, source, 4)
     assert (stripe.mrr(), drift(stripe)) == (24 * 2000, {"usd": (-6 * 2000, 6)})
     assert flow(stripe) == {"restatement_down": 6 * 2000}

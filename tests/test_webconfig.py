@@ -14,7 +14,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from webserver import Pair, Site, certificate, eventually, everything, prometheus, serving, web_config, write_pair
+from monitoring import eventually
+from webserver import Pair, Site, certificate, everything, prometheus, serving, web_config, write_pair
 
 from exporter.errors import ConfigError
 from exporter.serve import tls
@@ -251,14 +252,14 @@ def test_client_certificates_by_name(tmp_path: Path, ca: Pair, pair: Pair) -> No
 
 
 def test_a_slow_handshake_holds_up_nobody(tmp_path: Path, ca: Pair, pair: Pair) -> None:
-    with serving(Limits(handshake_time=0.5), web_config=web_config(tmp_path, TLS + "}")) as site:
+    with serving(Limits(handshake_time=2), web_config=web_config(tmp_path, TLS + "}")) as site:
         silent = [site.raw(sent) for sent in (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\xff\xff")]
         begun = time.monotonic()
         assert talk(site, trusting(ca))[0].endswith(b"Healthy\n")
-        assert time.monotonic() - begun < 0.4
+        assert time.monotonic() - begun < 2, "it has waited for a silent one"
         for connection in silent:
             everything(connection)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 10
 
 
 # --- following the file ----------------------------------------------------------------------------------------------
@@ -324,10 +325,10 @@ def test_prometheus_scrapes_through_tls_client_certificates_and_passwords(tmp_pa
         f"  tls_config: {{ca_file: {ca.cert}, cert_file: {client.cert}, key_file: {client.key}}}\n"
     )
     with serving(web_config=config) as site, prometheus(tmp_path, f"127.0.0.1:{site.port}", scrape) as server:
-        eventually(lambda: "401" in server.target()["lastError"])
+        eventually(lambda: "401" in server.target()["lastError"], "refused")
         (tmp_path / "password").write_text("secret")
-        eventually(lambda: server.target()["health"] == "up")
-        eventually(lambda: bool(server.query("margin_source_up")))
+        eventually(lambda: server.target()["health"] == "up", "scraped")
+        eventually(lambda: server.query("margin_source_up"), "series in Prometheus")
         # A new certificate while Prometheus scrapes: no scrape fails, and new connections get the new one.
         fresh = certificate(tmp_path, "fresh", ca)
         write_pair(fresh, pair.cert, pair.key)
@@ -335,11 +336,11 @@ def test_prometheus_scrapes_through_tls_client_certificates_and_passwords(tmp_pa
         assert talk(site, trusting(ca, client))[1] == der(fresh)
         scrapes = "sum_over_time(up[1h])"
         before = server.query(scrapes)[0][1]
-        eventually(lambda: server.query(scrapes)[0][1] >= before + 3)
+        eventually(lambda: server.query(scrapes)[0][1] >= before + 3, "three scrapes more")
         assert server.target()["health"] == "up"
         # A certificate of a CA that Prometheus does not trust shows that new connections do use what is in the files.
         write_pair(certificate(tmp_path, "bad", certificate(tmp_path, "bad-ca")), pair.cert, pair.key)
         drop_connections(site)
-        eventually(lambda: "certificate" in server.target()["lastError"])
+        eventually(lambda: "certificate" in server.target()["lastError"], "another certificate")
         write_pair(fresh, pair.cert, pair.key)
-        eventually(lambda: server.target()["health"] == "up")
+        eventually(lambda: server.target()["health"] == "up", "scraped")

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from monitoring import eventually
 from stripe_source import open_store
-from webserver import eventually, everything
+from webserver import everything
 
 from exporter.clock import FixedClock
 from exporter.demo.webhooks import signature
@@ -84,7 +85,7 @@ def site() -> Iterator[Site]:
 
 def test_a_signed_event_is_heard_after_its_answer(site: Site) -> None:
     assert site.post(event()) == (200, "Received\n")
-    eventually(lambda: site.heard == [("main", "evt_1")])
+    eventually(lambda: site.heard == [("main", "evt_1")], "heard")
     assert site.counts == {}
 
 
@@ -166,7 +167,7 @@ def test_an_endless_body_is_cut_off(site: Site) -> None:
     except OSError:
         pass
     assert sent < 20 * MAX_BODY, "nobody read on"
-    eventually(lambda: site.counts["unknown", "too_large"] == 1)
+    eventually(lambda: site.counts["unknown", "too_large"] == 1, "counted")
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(site: Site) -> None:
@@ -198,7 +199,7 @@ def test_a_storm_of_a_thousand_is_taken(site: Site) -> None:
         answer.read()
         assert answer.status == 200
     connection.close()
-    eventually(lambda: len(site.heard) == 1000)
+    eventually(lambda: len(site.heard) == 1000, "all heard")
 
 
 def test_fuzzed_requests_neither_crash_nor_hang_it(site: Site) -> None:
@@ -232,7 +233,7 @@ def test_fuzzed_requests_neither_crash_nor_hang_it(site: Site) -> None:
                 pass
     assert site.server.alive
     assert site.post(event("evt_last"))[0] == 200
-    eventually(lambda: site.heard[-1] == ("main", "evt_last"))
+    eventually(lambda: site.heard[-1] == ("main", "evt_last"), "the last one heard")
     assert {id_ for _, id_ in site.heard} <= {"evt_1", "evt_last"}, "only what was signed was heard"
 
 

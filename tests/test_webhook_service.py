@@ -61,6 +61,15 @@ class Site:
         counts = self.world.request_counts()
         return sum(sum(codes.values()) for path, codes in counts.items() if "report" not in path)
 
+    def calm(self) -> int:
+        """The reads so far, once nothing has been read for a second and a half."""
+        reads, since = self.reads(), time.monotonic()
+        while time.monotonic() - since < 1.5:
+            time.sleep(0.1)
+            if (now := self.reads()) != reads:
+                reads, since = now, time.monotonic()
+        return reads
+
     def pay(self, amount: int = 1000) -> Event:
         """A payment, and the event that Stripe tells of it."""
         charge, _ = self.world.charge(amount)
@@ -100,14 +109,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def test_a_payment_shows_within_two_seconds(site: Site) -> None:
+def test_a_payment_shows_long_before_the_next_poll(site: Site) -> None:
     with delivering(site.world, site.hook, SECRET):
         before = site.charges()
-        begun = time.monotonic()
         site.pay()
-        eventually(lambda: site.charges() == before + 1, "the payment", 5)
-        took = time.monotonic() - begun
-    assert took < 3, took  # measured in benchmarks/webhook.py; here other tests run beside it
+        # The two seconds of the claim are measured in benchmarks/webhook.py: here other tests run beside it.
+        eventually(lambda: site.charges() == before + 1, "the payment")
     events = 'margin_webhook_events_total{account="main",result="accepted"}'
 
     def counted() -> bool:
@@ -129,13 +136,12 @@ def test_a_transaction_that_is_listed_after_its_event(site: Site) -> None:
         site.world.add(Event("evt_early", now, "charge.succeeded", charge))
         time.sleep(1.0)
         site.world.add(late)
-        eventually(lambda: site.charges() == before + 1, "the payment", 6)
+        eventually(lambda: site.charges() == before + 1, "the payment")
 
 
 def test_a_storm_of_a_thousand_events_costs_a_few_reads(site: Site) -> None:
     endpoint = Endpoint(site.world, site.hook, SECRET)
-    time.sleep(1.5)
-    before, reads = site.charges(), site.reads()
+    reads, before = site.calm(), site.charges()
     paid = site.pay()
     events = [Event(f"evt_storm{i}", paid.at, "charge.updated", paid.snapshot) for i in range(1000)]
     bodies = [endpoint.body(event) for event in events]
@@ -152,7 +158,7 @@ def test_a_storm_of_a_thousand_events_costs_a_few_reads(site: Site) -> None:
         thread.join()
     storm = time.monotonic() - begun
     assert statuses == [200] * 1000
-    eventually(lambda: site.charges() == before + 1, "the payment", 10)
+    eventually(lambda: site.charges() == before + 1, "the payment")
     time.sleep(3)
     spent = site.reads() - reads
     # A poll a second while it lasts, one that waits, three for what may come late; the balance may be read, too.
@@ -162,8 +168,7 @@ def test_a_storm_of_a_thousand_events_costs_a_few_reads(site: Site) -> None:
 def test_forged_events_read_nothing_and_move_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="exporter")
     forged = Endpoint(site.world, site.hook, "whsec_of_somebody_else")
-    time.sleep(1.5)
-    reads = site.reads()
+    reads = site.calm()
     with site.service.store.read() as connection:
         cursors = connection.exec_driver_sql("SELECT * FROM cursor ORDER BY source, name").all()
     body = json.dumps({"id": "evt_x", "type": "charge.succeeded", "livemode": False}).encode()
@@ -197,7 +202,7 @@ def test_a_replica_that_does_not_write_wakes_the_one_that_does(postgres_url: str
             event = leader.pay()
             hook = service.webhooks.urls[0].rstrip("/") + PATH
             assert Endpoint(leader.world, hook, SECRET).deliver(event) == 200
-            eventually(lambda: leader.charges() == before + 1, "the leader polls", 6)
+            eventually(lambda: leader.charges() == before + 1, "the leader polls")
         finally:
             service.stop()
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import shutil
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,11 +16,12 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from monitoring import eventually, tool
+from stack import free_port
 
 from exporter.clock import FixedClock
 from exporter.metrics.catalogue import Sample
@@ -100,14 +99,6 @@ def everything(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return data
-
-
-def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until ``check`` holds; fail after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.05)
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------
@@ -209,16 +200,13 @@ class Prometheus:
 @contextmanager
 def prometheus(folder: Path, target: str, scrape: str = "") -> Iterator[Prometheus]:
     """A real Prometheus that scrapes ``target`` each second; ``scrape`` adds lines to the scrape configuration."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.fail("prometheus must be on PATH")
+    program = tool("prometheus")
     config = folder / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
         f"scrape_configs:\n- job_name: margin\n  static_configs: [{{targets: ['{target}']}}]\n{scrape}"
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     log = (folder / "prometheus.log").open("wb")
     process = subprocess.Popen(
         [
@@ -240,7 +228,7 @@ def prometheus(folder: Path, target: str, scrape: str = "") -> Iterator[Promethe
             except OSError:
                 return False
 
-        eventually(ready)
+        eventually(ready, "Prometheus has a target")
         yield running
     finally:
         process.kill()
