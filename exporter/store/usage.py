@@ -58,8 +58,9 @@ class UsageKey:
 
     @cached_property
     def _hash(self) -> int:
-        """Kept: pricing looks each key up a dozen times, and to hash eleven fields takes as long as the rest of it."""
-        return hash((self.source, self.provider, self.model, self.operation, self.status, self.attributes, self.each))
+        """Kept: pricing looks each key up a dozen times, and to hash eleven fields takes as long as the rest of it. Of
+        all fields: keys that differ in one alone would have to be told apart one by one."""
+        return hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
 
     @cached_property
     def base(self) -> UsageKey:
