@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 
 from pydantic import Field
 
@@ -44,6 +45,10 @@ class Fx:
 
     def entry(self, currency: str, day: date) -> FxRate | None:
         """The entry in force: its day is the age of the rate."""
-        entries = self.rates.get(currency, ())
-        found = bisect_right(entries, day, key=lambda entry: entry.from_)
-        return entries[found - 1] if found else None
+        found = bisect_right(self._days.get(currency, ()), day)
+        return self.rates[currency][found - 1] if found else None
+
+    @cached_property
+    def _days(self) -> Mapping[str, Sequence[date]]:
+        """The first day of each entry, by currency."""
+        return {currency: [entry.from_ for entry in entries] for currency, entries in self.rates.items()}

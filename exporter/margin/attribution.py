@@ -18,20 +18,21 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from exporter.clock import day_of, day_start
-from exporter.config import Settings
-from exporter.cost.pricing import EXACT, Priced
+from exporter.config import Fx, Settings
+from exporter.cost.pricing import EXACT, ZERO, Priced
 from exporter.margin.earnings import Earnings, recognized_by
 from exporter.margin.figures import Figures
-from exporter.margin.groups import OTHER, UNATTRIBUTED, DayShares, Grouped, Money, Shares
+from exporter.margin.groups import OTHER, UNATTRIBUTED, DayShares, Grouped, Money, Shares, Split
 from exporter.margin.ledger import Ledger, cut, split
 from exporter.margin.parts import Part
 from exporter.margin.plans import allocated
 from exporter.margin.usage import Pricing
-from exporter.store.usage import UsageKey, UsageTotal
+from exporter.store.usage import CustomerTotal, UsageKey, UsageTotal
 
 Amounts = Mapping[str, Fraction]
 """Major units of the reporting currency by label."""
@@ -203,8 +204,10 @@ def _spread(
         segment = ledger.segments[place]
         shares, of_segment = day(segment), whole(segment)
         for key, amount in of_day.items():
-            part = Fraction(amount) / Fraction(of_segment[key]) if of_segment.get(key) else 0
-            _add(found, {label: share * part for label, share in shares.by_key.get(key, {}).items()})
+            if of_segment.get(key) and key in shares.by_key:
+                each, weights = shares.by_key[key]
+                each *= Fraction(amount) / Fraction(of_segment[key])
+                _add(found, {label: Fraction(weight) * each for label, weight in weights.items()})
     return found
 
 
@@ -238,17 +241,15 @@ def _day_requests(grouped: Grouped, segment: Part, keys: Mapping[int, UsageKey])
         shares = Shares(segment.start, ())
     known = grouped.requests.get(shares)
     if known is None or known[0][0] is not segment:
-        by_key: dict[int, dict[str, Fraction]] = {}
+        by_key: dict[int, dict[str, Decimal]] = {}
         for total in segment.totals:
             if (own := grouped.own(keys[total.key_id])) is not None:
-                by_key[total.key_id] = {own: Fraction(total.requests)}
+                by_key[total.key_id] = {own: Decimal(total.requests)}
         for share in shares.totals:
             if grouped.own(keys[share.key_id]) is None:
-                _add(by_key.setdefault(share.key_id, {}), {share.customer_id: Fraction(share.requests)})
-        by_label: dict[str, Fraction] = {}
-        for of_key in by_key.values():
-            _add(by_label, of_key)
-        known = grouped.requests[shares] = ((segment,), DayShares(by_label, by_key))
+                _weigh(by_key.setdefault(share.key_id, {}), share.customer_id, Decimal(share.requests))
+        found = _day_shares({key: Split(Fraction(1), weights) for key, weights in by_key.items()})
+        known = grouped.requests[shares] = ((segment,), found)
     return known[1]
 
 
@@ -261,38 +262,50 @@ def _share_out(
     settings: Settings,
 ) -> DayShares:
     """Each kind of usage costs what it costs; labels share it in proportion to what theirs would cost alone."""
-    keys = ledger.keys
+    keys, day = ledger.keys, day_of(segment.start, settings.zone)
     costs = pricing.cost(segment, keys, settings.fx, settings.zone, ledger.settled).by_key
     totals = {total.key_id: total for total in segment.totals}
-    by_key: dict[int, dict[str, Fraction]] = {}
-    alone: dict[int, Fraction] = {}
-    for key_id, whole in costs.items():
-        own = grouped.own(keys[key_id])
-        if own is not None:
-            by_key[key_id] = {own: Fraction(whole)}
-        alone[key_id] = _weight(totals[key_id], keys, pricing, settings)
+    own = {key_id: grouped.own(keys[key_id]) for key_id in costs}
+    by_key = {key_id: Split(Fraction(1), {label: costs[key_id]}) for key_id, label in own.items() if label is not None}
+    parts: dict[int, list[CustomerTotal]] = {}
     for share in shares.totals:
-        if (cost := costs.get(share.key_id)) is None or grouped.own(keys[share.key_id]) is not None:
-            continue
-        total = totals[share.key_id]
-        part = UsageTotal(share.source, share.start, share.key_id, share.requests, share.measures)
-        if alone[share.key_id]:
-            amount = _weight(part, keys, pricing, settings) * Fraction(cost) / alone[share.key_id]
-        else:
-            amount = Fraction(cost) * share.requests / total.requests
-        of_key = by_key.setdefault(share.key_id, {})
-        of_key[share.customer_id] = of_key.get(share.customer_id, Fraction(0)) + amount
+        if share.key_id in costs and own[share.key_id] is None:
+            parts.setdefault(share.key_id, []).append(share)
+    for key_id, of_key in parts.items():
+        cost, total = costs[key_id], totals[key_id]
+        alone = _weight(total, keys[key_id], pricing, settings.fx, day)
+        weights: dict[str, Decimal] = {}
+        for share in of_key:
+            weight = Decimal(share.requests)
+            if alone:
+                part = UsageTotal(share.source, share.start, key_id, share.requests, share.measures)
+                weight = _weight(part, keys[key_id], pricing, settings.fx, day)
+            _weigh(weights, share.customer_id, weight)
+        by_key[key_id] = Split(Fraction(cost) / Fraction(alone or total.requests), weights)
+    return _day_shares(by_key)
+
+
+def _day_shares(by_key: Mapping[int, Split]) -> DayShares:
+    """With the sums by label. Weights that are amounts themselves, as most are, are summed as such."""
+    amounts: dict[str, Decimal] = {}
     by_label: dict[str, Fraction] = {}
-    for of_key in by_key.values():
-        _add(by_label, of_key)
+    for each, weights in by_key.values():
+        if each == 1:
+            for label, weight in weights.items():
+                _weigh(amounts, label, weight)
+        else:
+            _add(by_label, {label: Fraction(weight) * each for label, weight in weights.items()})
+    _add(by_label, {label: Fraction(amount) for label, amount in amounts.items()})
     return DayShares(by_label, by_key)
 
 
-def _weight(total: UsageTotal, keys: Mapping[int, UsageKey], pricing: Pricing, settings: Settings) -> Fraction:
+def _weigh(weights: dict[str, Decimal], label: str, weight: Decimal) -> None:
+    weights[label] = EXACT.add(weights.get(label, ZERO), weight)
+
+
+def _weight(total: UsageTotal, key: UsageKey, pricing: Pricing, fx: Fx, day: date) -> Decimal:
     """What ``total`` costs alone, in the reporting currency; 0 where it has no price."""
-    outcome, day = pricing(keys[total.key_id], total), day_of(total.start, settings.zone)
-    amounts = outcome.amounts if isinstance(outcome, Priced) else ()
-    return sum(
-        (Fraction(amount) * Fraction(settings.fx.rate(currency, day) or 0) for currency, amount in amounts),
-        Fraction(0),
-    )
+    outcome, weight = pricing(key, total), ZERO
+    for currency, amount in outcome.amounts if isinstance(outcome, Priced) else ():
+        weight = EXACT.fma(amount, fx.rate(currency, day) or ZERO, weight)
+    return weight

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from weakref import WeakKeyDictionary
 
 from exporter.config import Settings
 from exporter.cost.pricing import EXACT
 from exporter.fx import Fx
 from exporter.margin.ledger import Ledger
 from exporter.margin.recognition import SCALE, Cell
+from exporter.margin.recognized import Earned
 from exporter.money import exponent
 
 PLACES = Decimal("1e-12")
@@ -26,12 +28,14 @@ PLACES = Decimal("1e-12")
 class Earnings:
     """In major units of the reporting currency: ``total``, ``by_product`` (``""``: none is known), ``by_customer``
     (one with a label of its own, ``other``, ``""`` where none is known); each sums to the total. ``missing_fx``:
-    currencies without a rate on a day that matters, whose part is left out."""
+    currencies without a rate on a day that matters, whose part is left out. ``tax`` was collected: by (account,
+    currency), in major units of that currency."""
 
     total: Decimal = Decimal(0)
     by_product: Mapping[str, Decimal] = field(default_factory=dict)
     by_customer: Mapping[str, Decimal] = field(default_factory=dict)
     missing_fx: frozenset[str] = frozenset()
+    tax: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
 
 
 def amount_of(scaled: int, currency: str) -> Decimal:
@@ -45,7 +49,7 @@ def tidy(amount: Decimal) -> Decimal:
 
 
 def earnings(cells: Mapping[Cell, int], fx: Fx) -> Earnings:
-    """Revenue of a window's cells (``Book.between``) in the reporting currency."""
+    """Revenue of a window's cells (``Book.between``) in the reporting currency, and the tax in them."""
     sums: dict[tuple[str, str, str, date | None], int] = {}
     for cell, amount in cells.items():
         if cell.kind == "revenue":
@@ -67,7 +71,7 @@ def earnings(cells: Mapping[Cell, int], fx: Fx) -> Earnings:
         by_customer[customer] = EXACT.add(by_customer.get(customer, Decimal(0)), worth)
     products = {product: tidy(amount) for product, amount in by_product.items()}
     customers = {customer: tidy(amount) for customer, amount in by_customer.items()}
-    return Earnings(tidy(total), products, customers, frozenset(missing))
+    return Earnings(tidy(total), products, customers, frozenset(missing), by_account(cells, "tax"))
 
 
 def recognized_by(ledger: Ledger, settings: Settings, start: int, end: int) -> Earnings | None:
@@ -75,7 +79,23 @@ def recognized_by(ledger: Ledger, settings: Settings, start: int, end: int) -> E
     much of the packs that earn on use has been used."""
     if ledger.recognized is None or not ledger.recognized.known:
         return None
-    return earnings(ledger.recognized.book.between(start, end), settings.fx)
+    return spanned(ledger.recognized.book, settings.fx, start, end)
+
+
+SPANS = 96
+_KNOWN: WeakKeyDictionary[Earned, dict[tuple[int, int], tuple[Fx, Earnings]]] = WeakKeyDictionary()
+
+
+def spanned(book: Earned, fx: Fx, start: int, end: int) -> Earnings:
+    """Earnings of a span. A book never changes, so that they are remembered: figures ask for them, then customers and
+    products, and the forecast asks for the same days each time."""
+    spans = _KNOWN.setdefault(book, {})
+    known = spans.get((start, end))
+    if known is None or known[0] is not fx:
+        if len(spans) >= SPANS:
+            spans.clear()
+        known = spans[start, end] = (fx, earnings(book.between(start, end), fx))
+    return known[1]
 
 
 def by_account(cells: Mapping[Cell, int], kind: str) -> dict[tuple[str, str], Decimal]:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from exporter.config import Settings
 from exporter.cost.pricefile import EvidenceKind
 from exporter.margin.cash import Cash, CashKey
-from exporter.margin.earnings import Earnings, by_account, recognized_by
+from exporter.margin.earnings import Earnings, by_account, recognized_by, spanned
 from exporter.margin.jobs import JobFigures, job_figures
 from exporter.margin.ledger import Ledger, cut
 from exporter.margin.plans import Plans, plans_of
@@ -136,7 +136,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         coverage=cost.coverage if cost else None,
         missing_fx=frozenset(missing_fx),
         active_users=ledger.active.get(window.name) if usage_known else None,
-        collected_tax=_collected_tax(ledger, window),
+        collected_tax=_collected_tax(ledger, settings, window),
     )
 
 
@@ -234,11 +234,12 @@ def _explained(ledger: Ledger, earned: Earnings) -> bool:
     return not any(found.unexplained.values()) and not found.packs.rolling
 
 
-def _collected_tax(ledger: Ledger, window: Window) -> dict[tuple[str, str], Decimal]:
+def _collected_tax(ledger: Ledger, settings: Settings, window: Window) -> dict[tuple[str, str], Decimal]:
     if ledger.recognized is None:
         return {}
     book = ledger.recognized.book
-    return dict.fromkeys(sorted(book.held), Decimal(0)) | by_account(book.between(window.start, window.end), "tax")
+    found = spanned(book, settings.fx, window.start, window.end)
+    return dict.fromkeys(sorted(book.held), Decimal(0)) | dict(found.tax)
 
 
 def deferred_of(ledger: Ledger, at: int) -> dict[tuple[str, str], Decimal]:

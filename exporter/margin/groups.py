@@ -129,12 +129,19 @@ class Grouped:
     requests: Days = field(default_factory=WeakKeyDictionary)
 
 
+class Split(NamedTuple):
+    """What labels share in proportion to their ``weights``: of each, so much for one of weight."""
+
+    each: Fraction
+    weights: Mapping[str, Decimal]
+
+
 @dataclass(frozen=True)
 class DayShares:
     """Cost of one segment (major units of the reporting currency) or its requests, by label, and by key and label."""
 
     by_label: Mapping[str, Fraction]
-    by_key: Mapping[int, Mapping[str, Fraction]]
+    by_key: Mapping[int, Split]
 
 
 Days = WeakKeyDictionary[Shares, tuple[tuple[object, ...], DayShares]]
