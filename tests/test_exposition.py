@@ -18,7 +18,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.catalogue import METRICS, SUM, Sample
-from exporter.metrics.exposition import Format, Snapshot, body, choose, render
+from exporter.metrics.exposition import Format, Snapshot, _openmetrics, body, choose, family_of, plain, render
 from exporter.metrics.selfmetrics import NAMES, SelfMetrics
 
 REFUNDS = Sample("margin_refunds_amount", ("main", "usd", "24h"), 12.34)
@@ -102,6 +102,14 @@ def test_every_metric_reads_back_in_both_formats() -> None:
 
 
 @pytest.mark.prometheus
+def test_both_formats_are_what_the_client_says() -> None:
+    snapshot = render(one_of_each(), at=0)
+    for name, samples in snapshot.samples.items():
+        family = family_of(samples)
+        assert snapshot.pieces["text"][name].plain == plain(family, "text")
+        assert snapshot.pieces["openmetrics"][name].plain == plain(_openmetrics(family), "openmetrics")
+
+
 def test_promtool_accepts_every_metric() -> None:
     self_metrics = SelfMetrics("1.2.3")
     self_metrics.configuration_loaded(1.0)

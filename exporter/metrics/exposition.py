@@ -91,9 +91,8 @@ def render(samples: Iterable[Sample], at: float, previous: Snapshot | None = Non
                 made[name] = previous.pieces[format_][name]
             continue
         kept[name] = ordered
-        family = family_of(ordered)
-        pieces["text"][name] = _piece(family, "text")
-        pieces["openmetrics"][name] = _piece(_openmetrics(family), "openmetrics")
+        for format_, piece in _pieces(family_of(ordered)).items():
+            pieces[format_][name] = piece
     return Snapshot(at, {f: join(list(p.values())) for f, p in pieces.items()}, pieces, kept)
 
 
@@ -105,8 +104,17 @@ def plain(family: Family, format_: Format) -> bytes:
     return _openmetrics_text(one, openmetrics_format.ALLOWUTF8).removesuffix(_EOF)
 
 
-def _piece(family: Family, format_: Format) -> Piece:
-    text = plain(family, format_)
+def _pieces(family: Family) -> dict[Format, Piece]:
+    """A family in both formats. Its samples' lines are the same in both: what differs is said above them."""
+    bare, text = Family(family.name, family.documentation, family.type), plain(family, "text")
+    lines = text.removeprefix(plain(bare, "text"))
+    return {
+        "text": _piece(text),
+        "openmetrics": _piece(plain(_openmetrics(bare), "openmetrics") + lines),
+    }
+
+
+def _piece(text: bytes) -> Piece:
     deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return Piece(text, deflate.compress(text) + deflate.flush(zlib.Z_FULL_FLUSH))
 
