@@ -1,7 +1,13 @@
-"""The log of ``benchmarks.usage_rollup`` in engines that run in process: ClickHouse's own (chDB), and DuckDB."""
+"""The log of ``benchmarks.usage_rollup`` in engines that run in process: ClickHouse's own (chDB), and DuckDB.
+
+What is compared is the same on each side: the same keys, sums of the same decimals, a session in UTC, and results that
+leave the engine. The bare statements' are written as text, as psql writes those of PostgreSQL, and are read no further.
+The engine's start is in neither time; its memory is in both, and said apart.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import NullPool, create_engine
 
-from benchmarks.harness import in_process, median
+from benchmarks.harness import in_process, median, memory
 from exporter.cost.engines.duckdb import MEMORY
 
 Embedded = Literal["chdb", "duckdb"]
@@ -19,7 +25,7 @@ KIND = "provider, model, operation, status"
 
 
 class Dialect(NamedTuple):
-    """What the two say differently. ``after`` is what a statement ends with whose result is thrown away."""
+    """What the two say differently. ``text_of`` has a result written as text, if that has to be asked for."""
 
     url: str
     text: str
@@ -30,14 +36,14 @@ class Dialect(NamedTuple):
     div: str
     timestamp: str
     quarter: str
-    throw_away: str
+    text_of: str
 
 
 DIALECTS: Final[dict[Embedded, Dialect]] = {
     "chdb": Dialect(
         "clickhousedb:///?interface=chdb&path={folder}/chdb", "String", "DateTime('UTC')", "Nullable(Decimal(18, 6))",
         " ENGINE = MergeTree ORDER BY (created_at, id)", "(SELECT toInt64(number) AS n FROM numbers({rows}))",
-        "intDiv({0}, {1})", "toDateTime(begun, 'UTC')", "toStartOfFifteenMinutes(created_at)", "{} FORMAT Null",
+        "intDiv({0}, {1})", "toDateTime(begun, 'UTC')", "toStartOfFifteenMinutes(created_at)", "{}",
     ),
     "duckdb": Dialect(
         "duckdb:///{folder}/calls.duckdb", "VARCHAR", "TIMESTAMPTZ", "DECIMAL(18, 6)",
@@ -90,24 +96,29 @@ def statements(engine: Embedded) -> list[str]:
         f"SELECT {day}, stripe_customer_id, {KIND}, {SUMS} FROM provider_calls GROUP BY ALL",
         f"SELECT {day}, user_id FROM provider_calls WHERE status = 'succeeded' GROUP BY ALL",
     )
-    return [said.throw_away.format(one) for one in grouped]
+    return [said.text_of.format(one) for one in grouped]
 
 
-def bare(engine: Embedded, url: str) -> tuple[float, float]:
-    """Process: seconds that the engine takes for the same groups, without its start, and those of the processor."""
+def bare(engine: Embedded, url: str) -> dict[str, float]:
+    """Process: seconds that the engine takes for the same groups, those of the processor, and its memory."""
     with create_engine(url, poolclass=NullPool).connect() as connection:
         if engine == "duckdb":
             connection.exec_driver_sql(f"SET memory_limit = '{MEMORY}'")
             connection.exec_driver_sql("SET preserve_insertion_order = false")
+            connection.exec_driver_sql("SET TimeZone = 'UTC'")
         begun, cpu = time.perf_counter(), time.process_time()
         for statement in statements(engine):
             if engine == "chdb":
                 raw = connection.connection.dbapi_connection
                 assert raw is not None
-                raw.client.command(statement)
+                raw.client.raw_query(statement, fmt="TabSeparated")
             else:
                 connection.exec_driver_sql(statement)
-        return time.perf_counter() - begun, time.process_time() - cpu
+        return {
+            "bare": time.perf_counter() - begun,
+            "bare_cpu": time.process_time() - cpu,
+            "engine_mb": memory(os.getpid())["peak_mb"],
+        }
 
 
 def measure(
@@ -120,8 +131,7 @@ def measure(
         in_process(make, engine, url, rows, at)
         in_process(bare, engine, url)  # the files are in memory from now on
         for _ in range(rounds):
-            seconds, cpu = in_process(bare, engine, url)
-            found.append({**in_process(roll_up, url, 0, rows), "bare": seconds, "bare_cpu": cpu})
+            found.append({**in_process(bare, engine, url), **in_process(roll_up, url, 0, rows)})
     middle = {name: median([one[name] for one in found]) for name in found[0]}
     return {
         **middle,

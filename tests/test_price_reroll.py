@@ -11,7 +11,7 @@ from price_oracle import Oracle, Row
 from price_world import NOW, PriceWorld, book_of
 from usage_world import LogUrl
 
-from exporter.cost import rollup
+from exporter.cost import groups
 from exporter.cost.pricing import Priced, Unpriced
 from exporter.cost.settlement import Settled
 from exporter.cost.source import UsageSource
@@ -198,7 +198,7 @@ def test_packs_are_booked_once_and_restated_by_what_comes_late() -> None:
 
 
 def test_beyond_the_cap_quantities_are_only_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MAX_EACH", 3)
+    monkeypatch.setattr(groups, "MAX_EACH", 3)
     rows = [Row(i, NOW - 60 * i, "m", quantities={"duration_s": f"{i}.5"}) for i in range(1, 8)]
     with PriceWorld(book(per_second(max="100"))) as world:
         world.put(rows)

@@ -17,7 +17,7 @@ from usage_engines import BIGINT, EVERY, TEXT, Scratch, fill, quoted, scratch, s
 from exporter.clock import BUCKET, day_of, day_start
 from exporter.cost.days import Cuts, offset_at, start_of_day_number, stretches
 from exporter.cost.engines import ENGINES, EngineName
-from exporter.cost.timecolumn import Form, TimeColumn, detect
+from exporter.cost.timecolumn import LATEST, Form, TimeColumn, detect
 
 START, END = 1_760_000_000 - 1_760_000_000 % BUCKET, 1_795_000_000
 UTC_ZONE = ZoneInfo("UTC")
@@ -129,7 +129,8 @@ def test_texts_that_are_no_time_are_met_exactly_once(engines: Scratch, engine: E
 )
 def test_every_form(engines: Scratch, engine: EngineName, form: Form, declared: str, write: Any) -> None:
     times = [START, START + 1, START + 899, START + 900, END - 1, END]
-    column = TimeColumn(quoted(engine), form, UTC_ZONE, engine, integer=declared.lower() in ("bigint", "int64"))
+    integer = declared in ("bigint", "Int64", "DateTime", "DateTime('Asia/Tokyo')")
+    column = TimeColumn(quoted(engine), form, UTC_ZONE, engine, integer=integer)
     with engines.begin(engine) as connection:
         fill(connection, engine, declared, [write(at) for at in times])
         assert sorted(ask(connection, column.epoch(START, END + 1))) == times
@@ -144,6 +145,14 @@ def test_every_form(engines: Scratch, engine: EngineName, form: Form, declared: 
                 engine == "clickhouse" and "IS NULL" in condition
             )  # its key does not find NULLs; few columns hold any
             assert null or searches(connection, engine, condition)
+
+
+def test_clickhouse_compares_a_datetime_with_times_that_it_does_not_reach(engines: Scratch) -> None:
+    column = TimeColumn(quoted("clickhouse"), "timestamptz", UTC_ZONE, "clickhouse", integer=True)
+    with engines.begin("clickhouse") as connection:
+        fill(connection, "clickhouse", "DateTime('UTC')", ["2026-03-08 09:10:11", "2106-02-07 06:28:15"])
+        for at, rows in ((START, 2), (2**32 - 1, 1), (2**32, 0), (LATEST, 0)):
+            assert len(ask(connection, "1", column.since(at))) == rows, at
 
 
 ZONES = ["UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Casablanca", "America/Havana"]

@@ -11,7 +11,7 @@ counter by the same amount, what is booked is always cost + restatement_up − r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, NamedTuple
 
@@ -153,21 +153,25 @@ def count(connection: Connection, source: str, old: Totals, new: Totals, was: Ru
 def _count_first(connection: Connection, new: Totals, rules: Rules) -> None:
     """Count buckets that are read for the first time: all that is in them."""
     deltas: dict[Counter, int] = defaultdict(int)
-    sums: dict[int, list[int]] = {}
-    for (_, key_id), (requests, measures) in new.items():
-        former = sums.get(key_id)
-        sums[key_id] = (
-            [requests, *measures] if former is None else list(map(int.__add__, former, (requests, *measures)))
-        )
-    for key_id, total in sums.items():
+    by_key: dict[int, list[Total]] = {}
+    for (_, key_id), total in new.items():
+        by_key.setdefault(key_id, []).append(total)
+    for key_id, totals in by_key.items():
+        requests, measures = sum_of(totals)
         if not rules.final(key_id):
-            deltas["pending", *rules.labels(key_id), ""] += total[0]
+            deltas["pending", *rules.labels(key_id), ""] += requests
             continue
-        deltas[_counter("", key_id, rules)] += total[0]
-        for name, value in zip(rules.keys[key_id].measures, total[1:], strict=True):
+        deltas[_counter("", key_id, rules)] += requests
+        for name, value in zip(rules.keys[key_id].measures, measures, strict=True):
             if name not in COSTS:
                 deltas[_counter(name, key_id, rules)] += value
     add_counters(connection, deltas)
+
+
+def sum_of(totals: Sequence[Total]) -> Total:
+    """All ``totals`` of one key together."""
+    requests, measures = zip(*totals, strict=True)
+    return sum(requests), tuple(map(sum, zip(*measures, strict=True)))
 
 
 def _counter(measure: str, key_id: int, rules: Rules) -> Counter:

@@ -24,6 +24,7 @@ def day_number(epoch: int, offset: int) -> int:
     return (epoch + offset) // DAY
 
 
+@lru_cache(maxsize=4096)
 def start_of_day_number(number: int, zone: ZoneInfo) -> int:
     """First instant of the local day ``number``."""
     return day_start(date.fromordinal(_EPOCH_DAY + number), zone)
@@ -31,7 +32,7 @@ def start_of_day_number(number: int, zone: ZoneInfo) -> int:
 
 def offset_at(epoch: int, zone: ZoneInfo) -> int:
     """Seconds by which local time is ahead of UTC."""
-    offset = datetime.fromtimestamp(epoch, UTC).astimezone(zone).utcoffset()
+    offset = datetime.fromtimestamp(epoch, zone).utcoffset()
     return 0 if offset is None else int(offset.total_seconds())
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, delete, func, select
 
 from exporter.clock import BUCKET
-from exporter.cost.booking import Rules, Totals, book_prices, book_usage, count, load_booked
+from exporter.cost.booking import Rules, Totals, book_prices, book_usage, count, load_booked, sum_of
 from exporter.cost.days import Cuts
 from exporter.cost.grain import known
 from exporter.cost.pricebook import PriceBook
@@ -80,6 +80,11 @@ class History:
             self._ids[key] = id_
             self.keys[id_] = key
 
+    def _numbered(self, connection: Connection, keys: list[UsageKey], numbers: set[int]) -> dict[int, int]:
+        """The id of each of ``keys`` whose number is given; those that are new are stored."""
+        self.ids(connection, [keys[number] for number in sorted(numbers)])
+        return {number: self._ids[keys[number]] for number in numbers}
+
     def id_of(self, key: UsageKey) -> int:
         """The id of a key that is stored."""
         return self._ids[key]
@@ -97,14 +102,12 @@ class History:
         self, connection: Connection, reading: Reading, keys: list[UsageKey], cuts: Cuts, rules: Rules, known: int
     ) -> Replaced:
         """Replace what is stored of the span of ``reading``. ``keys`` by number; ``known``: time of the last poll."""
-        self.ids(connection, {keys[number]: None for _, number in reading.buckets})
-        ids = [self._ids.get(key, -1) for key in keys]
+        ids = self._numbered(connection, keys, {number for _, number in reading.buckets})
         stored = self._stored(connection, reading, cuts) if reading.stored is None else reading.stored
         old = {at: total for at, total in stored.items() if reading.start <= at[0] < reading.end}
         new = {(bucket, ids[number]): total for (bucket, number), total in reading.buckets.items()}
-        replace(connection, schema.usage_bucket, self.name, old, new)
+        changed = replace(connection, schema.usage_bucket, self.name, old, new)
         count(connection, self.name, old, new, rules, rules)
-        changed = {at for at in {*old, *new} if old.get(at) != new.get(at)}
         days = {cuts.day(bucket) for bucket in {at[0] for at in changed}}
         if days:
             kept = {at: total for at, total in stored.items() if at not in old}
@@ -146,9 +149,7 @@ class History:
         whole: bool,
     ) -> None:
         """Sum the segments of ``days`` again and book them. ``whole``: their rows name no customer."""
-        old, new = {}, {}
-        for start, end in spans(days, cuts):
-            old.update(load(connection, schema.usage_segment, self.name, start, end))
+        old = load(connection, schema.usage_segment, self.name, min(days), cuts.next_day(max(days)))
         old = {at: total for at, total in old.items() if cuts.day(at[0]) in days}
         inside = {bucket for bucket in {at[0] for at in buckets} if cuts.day(bucket) in days}
         new = segments(((at, total) for at, total in buckets.items() if at[0] in inside), cuts, days)
@@ -176,8 +177,8 @@ class History:
             if reading.customers is not None:
                 inside = {at: total for at, total in reading.customers.items() if start <= at[0] < end}
                 # The first day of a window is read whole only here: it may hold keys that no bucket read has.
-                self.ids(connection, {keys[at[2]]: None for at in inside})
-                new = {(at[0], at[1], self._ids[keys[at[2]]]): total for at, total in inside.items()}
+                ids = self._numbered(connection, keys, {number for _, _, number in inside})
+                new = {(at, customer, ids[number]): total for (at, customer, number), total in inside.items()}
                 stored = load(connection, schema.usage_day, self.name, start, end)
                 replace(connection, schema.usage_day, self.name, stored, new)
             if reading.users is not None:
@@ -300,14 +301,14 @@ def segments(
 ) -> dict[tuple[int, int], Total]:
     """Sums of ``buckets`` by (segment, key id), over ``days``."""
     starts = [at for day in sorted(days) for at in cuts.starts(day, cuts.next_day(day))]
-    found: dict[tuple[int, int], Total] = {}
+    found: dict[tuple[int, int], list[Total]] = {}
     segment_of: dict[int, int] = {}
-    for (bucket, key_id), (requests, measures) in buckets:
+    for (bucket, key_id), total in buckets:
         segment = segment_of.get(bucket)
         if segment is None:
             segment = segment_of[bucket] = cuts.segment_of(starts, bucket)
-        add_total(found, (segment, key_id), (requests, measures))
-    return found
+        found.setdefault((segment, key_id), []).append(total)
+    return {at: sum_of(totals) for at, totals in found.items()}
 
 
 def add_total(into: dict[tuple[int, int], Total], at: tuple[int, int], total: Total) -> None:

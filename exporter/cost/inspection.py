@@ -14,8 +14,8 @@ from sqlalchemy import Connection, literal_column, select
 
 from exporter.clock import iso
 from exporter.cost.engines.base import PRESENT
+from exporter.cost.groups import text_of
 from exporter.cost.indexadvice import index_statement, no_index
-from exporter.cost.rollup import text_of
 from exporter.cost.timecolumn import TimeColumn
 from exporter.cost.usagetable import UsageTable
 from exporter.usagelog import UsageSettings

@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from exporter.clock import BUCKET, bucket_of
+from exporter.cost.groups import text_of
 from exporter.cost.latency import MICRO, UP_TO, Latency
-from exporter.cost.rollup import text_of
 from exporter.store.histograms import INFINITE, SCALE, observe
 from exporter.store.latency import Cell, Counted, forget_counted, load_counted, save_counted
 

@@ -13,7 +13,6 @@ summed, so that each token is in one quantity only. A row of which less than not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from exporter.cost.engines import ENGINES, EngineName, SqlEngine
 from exporter.cost.engines.base import ABSENT, BAD, PRESENT, Kind
@@ -103,15 +102,9 @@ class Measure:
         return row if grid == 1 else f"{self._dialect.div(f'({row} + {grid - 1})', grid)} * {grid}"
 
     def total(self) -> str:
-        """SQL: the group's sum, to be read by ``scaled``. Means nothing in a group whose state is not 1."""
-        return self._dialect.total_of(self.row()) if self.includes else self._dialect.total(self)
-
-    def scaled(self, total: Any) -> int:
-        """A sum from ``total()`` × 10^scale. Raises SourceError when it outgrows the state's 64 bits."""
-        found = int(total or 0) if self.includes else self._dialect.scaled(self, total)
-        if found >= 2**63:
-            raise self.overflow()
-        return found
+        """SQL: the group's sum × 10^scale; NULL where it outgrows 64 bits (``overflow``). Means nothing in a group
+        whose state is not 1."""
+        return self._dialect.total(self)
 
     def overflow(self) -> SourceError:
         """The error that a sum does not fit."""

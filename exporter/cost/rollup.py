@@ -6,25 +6,23 @@ Three groupings of the same rows: 15-minute bucket × key (what prices need), se
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
+from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, literal_column, select
+from sqlalchemy import Connection, CursorResult, Select, literal_column, select
 from sqlalchemy.sql.elements import quoted_name
 
 from exporter.clock import BUCKET, DAY
 from exporter.cost.days import Cuts, start_of_day_number
 from exporter.cost.grain import ABOVE, Bands, Steps
-from exporter.cost.measures import ABSENT, BAD, PRESENT, Measure
-from exporter.cost.pricebook import PriceBook
+from exporter.cost.groups import Groups, text_of
+from exporter.cost.measures import ABSENT, Measure
 from exporter.cost.timecolumn import TimeColumn
 from exporter.cost.usagetable import UsageTable
 from exporter.errors import SourceError
-from exporter.store.usage import UsageKey
 
 EPOCH = "margin_epoch"
 """A row's time in seconds, where a subquery has worked it out."""
@@ -33,99 +31,8 @@ K = TypeVar("K")
 Total = tuple[int, tuple[int, ...]]
 """Requests, and the sums of the key's measures in its order."""
 
-
-MAX_EACH = 5_000
-"""Keys that may differ by nothing but the quantity of each request. Further quantities are only summed: their price,
-where it is not linear, is not known (``not_grouped``)."""
-
-
-REMEMBERED = 100_000
-"""Groups of columns whose key is remembered."""
-
-
-class Groups:
-    """The keys that have been seen, by a small number: a group's columns are looked up, not made into a key again.
-
-    ``book`` says which usage must be told apart by each request's own quantity; ``known`` are keys that are stored.
-    """
-
-    def __init__(self, source: str, book: PriceBook, known: Iterable[UsageKey] = ()) -> None:
-        self.source = source
-        self.book = book
-        self.keys: list[UsageKey] = []
-        self._found: dict[tuple[Any, ...], tuple[int, tuple[int, ...]]] = {}
-        self._numbers: dict[UsageKey, int] = {}
-        self._each: dict[UsageKey, set[tuple[tuple[str, int, int], ...]]] = {}
-        self._lock = threading.Lock()  # slices are read by several threads
-        for key in known:
-            if key.each:
-                self._each.setdefault(key.base, set()).add(key.each)
-
-    def find(self, table: UsageTable, group: tuple[Any, ...], each: Sequence[str] = ()) -> tuple[int, tuple[int, ...]]:
-        """The key's number for (dimensions…, own quantities named ``each``…, states of the measures), and which of the
-        measures are summed in it."""
-        found = self._found.get(group)
-        if found is None:
-            width = len(table.dimensions)
-            key, summed = self._key(table, (*group[:width], group[-1]))
-            own = self._own(key, zip(each, group[width:-1], strict=True))
-            with self._lock:
-                key = self._capped(key, own)
-                if len(self._found) >= REMEMBERED:
-                    self._found.clear()
-                number = self._numbers.setdefault(key, len(self.keys))
-                if number == len(self.keys):
-                    self.keys.append(key)
-            found = self._found[group] = (number, summed)
-        return found
-
-    def _own(self, key: UsageKey, values: Iterable[tuple[str, int | None]]) -> tuple[tuple[str, int, int], ...]:
-        """The quantities of each request, as finely as the price book needs them for this kind of usage."""
-        grains = self.book.grains(key)
-        told = ((name, int(value)) for name, value in values if name in grains and value is not None)
-        return tuple((name, *grains[name].tell(value)) for name, value in told)
-
-    def _capped(self, key: UsageKey, own: tuple[tuple[str, int, int], ...]) -> UsageKey:
-        if not own:
-            return key
-        known = self._each.setdefault(key, set())
-        if own not in known and len(known) >= MAX_EACH:
-            return key
-        known.add(own)
-        return with_(key, each=own)
-
-    def _key(self, table: UsageTable, group: tuple[Any, ...]) -> tuple[UsageKey, tuple[int, ...]]:
-        *values, states = group
-        fields: dict[str, Any] = {}
-        attributes = []
-        for (field, _), value in zip(table.dimensions, values, strict=True):
-            name, _, attribute = field.partition(":")
-            if attribute and value is not None:
-                attributes.append((attribute, text_of(value)))
-            elif not attribute:
-                fields[name] = text_of(value)
-        each = [(i, measure, states >> (2 * i) & 3) for i, measure in enumerate(table.measures)]
-        key = UsageKey(
-            source=self.source,
-            **fields,
-            attributes=tuple(attributes),
-            measures=tuple(measure.name for _, measure, state in each if state == PRESENT),
-            bad=tuple(measure.name for _, measure, state in each if state == BAD),
-        )
-        return key, tuple(i for i, _, state in each if state == PRESENT)
-
-
-def text_of(value: Any) -> str:
-    """A dimension's value as text, ``""`` for NULL."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value, sort_keys=True)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else str(value)
+AT_A_TIME = 1_000
+"""Groups that are fetched together."""
 
 
 @dataclass
@@ -165,16 +72,15 @@ class Rollup:
         totals: dict[tuple[int, int], Total] = {}
         last: dict[str, int] = {}
         unreadable: dict[str, int] = {}
+        find, table, each = self.groups.find, self.table, self.each
         for row in found:
             if row[0] is None:
                 unreadable[row[group]] = unreadable.get(row[group], 0) + row[width + 1]
                 continue
-            number, summed = self.groups.find(self.table, tuple(row[1:group]), self.each)
-            newest_row = row[width]
-            provider = self.groups.keys[number].provider
-            if newest_row > last.get(provider, -1):
-                last[provider] = newest_row
-            _add(totals, (row[0] * BUCKET, number), self._total(row, width + 1, summed))
+            number, provider, pick = find(table, row[1:group], each)
+            if row[width] > last.get(provider, -1):
+                last[provider] = row[width]
+            _add(totals, (row[0] * BUCKET, number), self._total(number, row[width + 1], pick(row[width + 2 :])))
         return Buckets(totals, last, unreadable)
 
     def customers(self, connection: Connection, start: int, end: int) -> dict[tuple[int, str, int], Total]:
@@ -186,13 +92,13 @@ class Rollup:
         columns = [day, index, self.table.customer, *self._dimensions, self._states()]
         totals: dict[tuple[int, str, int], Total] = {}
         width = len(columns)
-        days: dict[int, int] = {}
+        find, table, each = self.groups.find, self.table, self.each
+        segments: dict[tuple[int, int], int] = {}
         for row in self._grouped(connection, rows, columns, [], time.between(start, end)):
-            number, summed = self.groups.find(self.table, tuple(row[3:width]), self.each)
-            if (day_start := days.get(row[0])) is None:
-                day_start = days[row[0]] = start_of_day_number(row[0], self.cuts.zone)
-            group = (self.cuts.segment(day_start, row[1]), text_of(row[2]), number)
-            _add(totals, group, self._total(row, width, summed))
+            number, _, pick = find(table, row[3:width], each)
+            if (segment := segments.get(row[:2])) is None:
+                segment = segments[row[:2]] = self._segment(*row[:2])
+            _add(totals, (segment, text_of(row[2]), number), self._total(number, row[width], pick(row[width + 1 :])))
         return totals
 
     def users(
@@ -211,7 +117,7 @@ class Rollup:
         starts: dict[int, int] = {}
         hashes: dict[Any, int] = {}
         found = set()
-        for number, user in connection.execute(statement):
+        for number, user in rows_of(connection.execute(statement)):
             if (day := starts.get(number)) is None:
                 day = starts[number] = start_of_day_number(number, self.cuts.zone)
             if (hash_ := hashes.get(user)) is None:
@@ -237,13 +143,13 @@ class Rollup:
         else:
             named = [name.encode() for name in of] if self.time.engine == "mysql" else list(of)
             statement = statement.where(job.in_(named))
-        width, days = len(columns), dict[int, int]()
-        for row in connection.execute(statement):
-            number, summed = self.groups.find(self.table, tuple(row[4:width]), self.each)
-            if (day_start := days.get(row[2])) is None:
-                day_start = days[row[2]] = start_of_day_number(row[2], self.cuts.zone)
-            segment = self.cuts.segment(day_start, row[3])
-            yield text_of(row[0]), row[1], segment, number, self._total(row, width, summed)
+        width, segments = len(columns), dict[tuple[int, int], int]()
+        for row in rows_of(connection.execute(statement)):
+            number, _, pick = self.groups.find(self.table, row[4:width], self.each)
+            if (segment := segments.get(row[2:4])) is None:
+                segment = segments[row[2:4]] = self._segment(*row[2:4])
+            total = self._total(number, row[width], pick(row[width + 1 :]))
+            yield text_of(row[0]), row[1], segment, number, total
 
     def job_rows(self, connection: Connection, start: int, end: int) -> dict[int, int]:
         """Rows with a job, by business day."""
@@ -356,7 +262,7 @@ class Rollup:
         """Groups of ``rows``: (columns…, more…, count, sums…)."""
         totals = [*more, "count(*)", *self._sums()]
         try:
-            yield from connection.execute(self._select(columns, totals, [condition], rows))
+            yield from rows_of(connection.execute(self._select(columns, totals, [condition], rows)))
         except Exception as error:
             if "integer overflow" in str(error):  # SQLite's SUM, which never wraps around
                 names = ", ".join(f'"{measure.column}"' for measure in self.table.measures)
@@ -375,16 +281,28 @@ class Rollup:
             statement = statement.where(_sql(f"({condition})"))
         return statement.group_by(*(_sql(str(i + 1)) for i in range(len(columns))))
 
-    def _total(self, row: Any, at: int, summed: tuple[int, ...]) -> Total:
-        measures = self.table.measures
-        return row[at], tuple(measures[i].scaled(row[at + 1 + i]) for i in summed)
+    def _segment(self, day: int, index: int) -> int:
+        """Start of the segment of the day number ``day`` after ``index`` of the cuts' instants."""
+        return self.cuts.segment(start_of_day_number(day, self.cuts.zone), index)
+
+    def _total(self, number: int, requests: int, sums: tuple[int | None, ...]) -> Total:
+        """A group's total. Raises SourceError where a sum outgrew 64 bits."""
+        if None in sums:
+            name = self.groups.keys[number].measures[sums.index(None)]
+            raise next(measure for measure in self.table.measures if measure.name == name).overflow()
+        return requests, sums  # type: ignore[return-value]
+
+
+def rows_of(result: CursorResult[Any]) -> Iterator[Any]:
+    """The rows of ``result``: fetched many at a time, which takes half as long as one by one."""
+    return chain.from_iterable(result.partitions(AT_A_TIME))
 
 
 def _add(totals: dict[K, Total], key: K, total: Total) -> None:
     """Two groups of SQL's may be one key: NULL and an empty text are both ``""``."""
     former = totals.get(key)
     if former is not None:
-        total = (former[0] + total[0], tuple(a + b for a, b in zip(former[1], total[1], strict=True)))
+        total = (former[0] + total[0], tuple(map(int.__add__, former[1], total[1])))
     totals[key] = total
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal_column, select
 
+from exporter.cost.groups import text_of
 from exporter.cost.measures import BAD, PRESENT
 from exporter.cost.onerow import Row
-from exporter.cost.rollup import text_of
 from exporter.cost.usagetable import describe
 from exporter.errors import ConfigError
 from exporter.store.usage import LOGGED_COST, REPORTED_COST

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from exporter.clock import Clock
+from exporter.cost.groups import Groups
 from exporter.cost.history import History
 from exporter.cost.jobbooks import JobBooks, JobPrices
 from exporter.cost.latencybooks import observe_latency
 from exporter.cost.pricebook import PriceBook
-from exporter.cost.rollup import Groups
 from exporter.cost.settledbooks import SettledBooks
 from exporter.cost.settlement import Settling
 from exporter.cost.tick import Tick

@@ -26,10 +26,11 @@ from exporter.cost.adoption import adopt
 from exporter.cost.backlog import begin, work
 from exporter.cost.booking import Rules
 from exporter.cost.days import Cuts
+from exporter.cost.groups import Groups
 from exporter.cost.history import Reading, Replaced, spans
 from exporter.cost.memory import Memory
 from exporter.cost.retention import retain
-from exporter.cost.rollup import Groups, Rollup, Total
+from exporter.cost.rollup import Rollup, Total
 from exporter.cost.timecolumn import utc_day
 from exporter.cost.usagetable import describe
 from exporter.errors import LeaseLost

@@ -161,7 +161,7 @@ class TimeColumn:
         """``at`` as the column has it."""
         if self.form in ("epoch_s", "epoch_ms"):
             return str(at if self.form == "epoch_s" else at * 1000)
-        return self.dialect.timestamp(at, self.form)
+        return self.dialect.timestamp(at, self)
 
     def to_utc(self, wall: str, start: int, end: int) -> str:
         """A local time as UTC, of instants between ``start`` and ``end``."""

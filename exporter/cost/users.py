@@ -15,8 +15,8 @@ from sqlalchemy import Connection, literal_column, select, text
 
 from exporter.clock import DAY
 from exporter.cost.engines.base import RELATION
+from exporter.cost.groups import text_of
 from exporter.cost.history import spans
-from exporter.cost.rollup import text_of
 from exporter.cost.usagedb import UsageDatabase
 from exporter.cost.usagetable import describe
 from exporter.errors import SourceError

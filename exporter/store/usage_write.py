@@ -56,21 +56,23 @@ def load(connection: Connection, table: Table, source: str, start: int, end: int
 
 def replace(
     connection: Connection, table: Table, source: str, old: Mapping[Any, Total], new: Mapping[Any, Total]
-) -> None:
-    """Make the stored totals ``new`` where they are ``old``; only groups that differ are written."""
+) -> set[Any]:
+    """Make the stored totals ``new`` where they are ``old``; only groups that differ are written, and returned."""
     gone = [group for group, total in old.items() if new.get(group) != total]
-    fresh = [(group, total) for group, total in new.items() if old.get(group) != total]
+    fresh = {group: total for group, total in new.items() if old.get(group) != total} if old else new
     if gone:
         columns = [column.name for column in table.primary_key.columns][:-1]
         run_many(connection, delete_sql(table, columns), [(source, *group) for group in gone])
     insert_rows(connection, table, _rows(source, fresh))
+    changed = {*gone, *fresh}
     if table in (schema.usage_bucket, schema.usage_segment, schema.usage_day):
-        touch(connection, source, {group[0] for group in (*gone, *(group for group, _ in fresh))})
+        touch(connection, source, {group[0] for group in changed})
+    return changed
 
 
-def _rows(source: str, totals: Iterable[tuple[Group, Total]]) -> Iterable[tuple[Any, ...]]:
+def _rows(source: str, totals: Mapping[Group, Total]) -> Iterable[tuple[Any, ...]]:
     """The rows of a table for ``totals``: one each, or more where a key has over eight measures."""
-    for group, (requests, measures) in totals:
+    for group, (requests, measures) in totals.items():
         if len(measures) <= MEASURES_PER_ROW:
             yield (source, *group, 0, requests, *measures, *_EMPTY[len(measures) :])
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, inspect, table, types
@@ -39,6 +39,9 @@ STATEMENT_TIMEOUT = 300
 LATEST = 253_402_300_799
 """9999-12-31T23:59:59Z. A time before 1970 or after this is no time of usage."""
 
+MOST = 2**63 - 1
+"""A sum that is not below this outgrows 64 bits."""
+
 NUMBER = r"^ *[+-]?([0-9]{1,40}([.][0-9]{0,60})?|[.][0-9]{1,60})([eE][+-]?[0-9]{1,2})? *$"
 
 _DATE = (
@@ -53,15 +56,14 @@ ISO = f"^{_DATE}({_CLOCK}{OFFSET}?)?$"
 RELATION = "usage_rows"
 """Name of the subquery that a query of margin.yaml becomes."""
 
-_WIDE = Context(prec=200)
-
 
 @dataclass(frozen=True)
 class Column:
     """A column that was found. ``shown`` is its type for people; ``kind`` None where it holds no numbers.
 
     ``forms`` are the forms of time that it can hold, more than one where only its values say which. ``places`` are the
-    decimals that a decimal type declares, and 6 for single precision; ``whole`` the digits before the point that
+    decimals that a decimal type declares, and 6 for single precision; ``integer``: it holds whole numbers, or times as
+    whole seconds; ``whole`` are the digits before the point that
     the type can hold, where that is known. ``document``: it can hold JSON or a map;
     ``tells_json``: the engine can tell JSON from other texts.
     """
@@ -84,6 +86,8 @@ class SqlEngine(ABC):
     name: EngineName
     said: str
     """Its name for people."""
+    long: str = "bigint"
+    """What a 64-bit integer is called in a cast."""
 
     # --- the connection ------------------------------------------------------------------------------------------
 
@@ -205,8 +209,8 @@ class SqlEngine(ABC):
         """Whole seconds of an ISO text; NULL where it is no time."""
 
     @abstractmethod
-    def timestamp(self, at: int, form: Form) -> str:
-        """The instant ``at`` as a native timestamp."""
+    def timestamp(self, at: int, time: TimeColumn) -> str:
+        """The instant ``at`` as a native timestamp to compare ``time`` with."""
 
     def finite(self, sql: str) -> str | None:
         """Whether a native timestamp is finite; None where there are no others."""
@@ -231,34 +235,26 @@ class SqlEngine(ABC):
         """The value of one row × 10^scale as an integer, rounded half up. Evaluated only where the state is 1."""
 
     def total(self, measure: Measure) -> str:
-        """The sum of a group, to be read by ``scaled``; means nothing in a group whose state is not 1."""
-        return f"sum({measure.sql if plain(measure) else measure.row()})"
-
-    def total_of(self, sql: str) -> str:
-        """The sum of whole numbers of 64 bits, which never wraps around."""
-        return f"sum({sql})"
-
-    def scaled(self, measure: Measure, total: Any) -> int:
-        """A sum from ``total`` × 10^scale. At most 2⁶³ where it outgrows 64 bits."""
+        """The sum of a group × 10^scale, a 64-bit integer; NULL where it outgrows that. Means nothing in a group whose
+        state is not 1."""
         if plain(measure):
-            return scaleb(Decimal(total), measure.scale)
-        if isinstance(total, Decimal) and not total.is_finite():
-            return 2**63
-        return int(total)
+            return self.whole(f"sum({measure.sql})", measure.scale)
+        return self.whole(f"sum({measure.row()})")
+
+    def whole(self, total: str, scale: int = 0) -> str:
+        """The sum ``total`` × 10^scale as a 64-bit integer; NULL where it does not fit. Nothing is cut off: each row
+        was rounded, or has no more places by its type. Drivers read integers many times faster than decimals."""
+        most = f"{Decimal(MOST).scaleb(-scale):f}"
+        return f"NULLIF(CAST(GREATEST(LEAST({total}, {most}), 0) * {10**scale} AS {self.long}), {MOST})"
 
 
 def plain(measure: Measure) -> bool:
     """Whether rows are summed as they are: whole numbers of 64 bits, and decimals with no more places than are kept."""
-    if measure.whole is None or measure.whole > 20:
+    if measure.whole is None or measure.whole > 20 or measure.includes:
         return False
     return measure.kind == "integer" or (
         measure.kind == "decimal" and measure.places is not None and measure.places <= measure.scale
     )
-
-
-def scaleb(total: Decimal, scale: int) -> int:
-    """A decimal sum × 10^scale. Nothing is cut off: each row was rounded, or has no more places by its type."""
-    return int(_WIDE.scaleb(total, scale)) if total.is_finite() else 2**63
 
 
 def near(measure: Measure, whole: str) -> str:

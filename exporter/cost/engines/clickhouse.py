@@ -176,9 +176,12 @@ class ClickHouse(SqlEngine):
     # --- times ---------------------------------------------------------------------------------------------------
 
     def seconds(self, time: TimeColumn) -> str:
-        return f"toInt64(toDateTime64({time.sql}, 0, 'UTC'))"
+        return f"toInt64({time.sql})" if time.integer else f"toInt64(toDateTime64({time.sql}, 0, 'UTC'))"
 
-    def timestamp(self, at: int, form: Form) -> str:
+    def timestamp(self, at: int, time: TimeColumn) -> str:
+        # A DateTime is compared as it is, as far as its 32 bits reach.
+        if time.integer and at < 2**32:
+            return f"toDateTime('{moment(at, ' ')}', 'UTC')"
         return f"toDateTime64('{moment(at, ' ')}', 0, 'UTC')"
 
     def number(self, time: TimeColumn) -> str:
@@ -225,15 +228,14 @@ class ClickHouse(SqlEngine):
 
     def total(self, measure: Measure) -> str:
         # A sum of 64-bit integers would wrap around in silence; one of decimals is of 128 bits.
-        if plain(measure) and measure.kind == "decimal":
-            return f"sum({measure.sql})"
-        return f"sum(toInt128({measure.sql if plain(measure) else measure.row()}))"
+        if not plain(measure):
+            return self.whole(f"sum(toInt128({measure.row()}))")
+        rows = measure.sql if measure.kind == "decimal" else f"toInt128({measure.sql})"
+        return self.whole(f"sum({rows})", measure.scale)
 
-    def total_of(self, sql: str) -> str:
-        return f"sum(toInt128({sql}))"
-
-    def scaled(self, measure: Measure, total: Any) -> int:
-        return 0 if total is None else super().scaled(measure, total)
+    def whole(self, total: str, scale: int = 0) -> str:
+        # Of 256 bits, because a product that does not fit its type stops the statement, be it of a group that is bad.
+        return _int64(f"toInt256(toDecimal256({total}, {scale}) * {10**scale})" if scale else total)
 
     def _decimal(self, sql: str) -> str:
         """A number that is written as text, with more places than are kept."""
@@ -282,4 +284,5 @@ def _column(name: str, given: str) -> Column:
     elif shown.startswith("Date"):  # an instant, whatever zone it is shown in
         forms = ("timestamptz",)
     document = shown == "String" or shown.startswith("Map(")
-    return Column(name, shown, kind, forms, places, kind == "integer", nullable, document, whole=whole)
+    integer = kind == "integer" or re.match(r"DateTime\b", shown) is not None
+    return Column(name, shown, kind, forms, places, integer, nullable, document, whole=whole)

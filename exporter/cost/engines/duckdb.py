@@ -113,8 +113,8 @@ class DuckDB(SqlEngine):
         sql = time.sql if time.form == "timestamptz" else f"CAST({time.sql} AS TIMESTAMP)"
         return f"(CASE WHEN isfinite({sql}) THEN epoch_us({sql}) // 1000000 END)"
 
-    def timestamp(self, at: int, form: Form) -> str:
-        return f"CAST('{moment(at)}{'+00' if form == 'timestamptz' else ''}' AS {form})"
+    def timestamp(self, at: int, time: TimeColumn) -> str:
+        return f"CAST('{moment(at)}{'+00' if time.form == 'timestamptz' else ''}' AS {time.form})"
 
     def number(self, time: TimeColumn) -> str:
         if time.integer:

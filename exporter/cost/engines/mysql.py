@@ -87,6 +87,7 @@ SINGLE_DIGITS = 7
 class MySQL(SqlEngine):
     name: EngineName = "mysql"
     said = "MySQL"
+    long = "SIGNED"
 
     def open(self, url: URL) -> Engine:
         return create_engine(
@@ -169,7 +170,7 @@ class MySQL(SqlEngine):
     def seconds(self, time: TimeColumn) -> str:
         return f"TIMESTAMPDIFF(SECOND, '1970-01-01 00:00:00', {time.sql})"
 
-    def timestamp(self, at: int, form: Form) -> str:
+    def timestamp(self, at: int, time: TimeColumn) -> str:
         return f"TIMESTAMP'{moment(at, ' ')}'"
 
     def number(self, time: TimeColumn) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, types
@@ -18,11 +17,9 @@ from exporter.cost.engines.base import (
     OFFSET,
     STATEMENT_TIMEOUT,
     Column,
-    Form,
     SqlEngine,
     moment,
     near,
-    scaleb,
 )
 from exporter.databaseurl import EngineName
 from exporter.errors import Reason
@@ -157,8 +154,8 @@ class PostgreSQL(SqlEngine):
     def seconds(self, time: TimeColumn) -> str:
         return f"CAST(floor(date_part('epoch', {time.sql})) AS bigint)"
 
-    def timestamp(self, at: int, form: Form) -> str:
-        return f"CAST('{moment(at)}{'+00' if form == 'timestamptz' else ''}' AS {form})"
+    def timestamp(self, at: int, time: TimeColumn) -> str:
+        return f"CAST('{moment(at)}{'+00' if time.form == 'timestamptz' else ''}' AS {time.form})"
 
     def number(self, time: TimeColumn) -> str:
         by = "" if time.form == "epoch_s" else " / 1000"
@@ -201,22 +198,18 @@ class PostgreSQL(SqlEngine):
 
     def total(self, measure: Measure) -> str:
         sql, scale = measure.sql, measure.scale
+        if measure.includes:
+            return super().total(measure)
         if measure.kind == "integer" or (
             measure.kind == "decimal" and measure.places is not None and measure.places <= scale
         ):
-            return f"sum({sql})"
+            return self.whole(f"sum({sql})", scale)
         if measure.kind == "text":
-            return f"sum(CASE WHEN {sql} ~ '{NUMBER}' THEN round(CAST({sql} AS numeric), {scale}) END)"
+            number = f"CASE WHEN {sql} ~ '{NUMBER}' THEN round(CAST({sql} AS numeric), {scale}) END"
+            return self.whole(f"sum({number})", scale)
         if measure.kind == "float":
-            return f"sum({self._float(measure)})"
-        return f"sum(round({sql}, {scale}))"
-
-    def scaled(self, measure: Measure, total: Any) -> int:
-        if isinstance(total, Decimal):
-            if measure.kind == "float":
-                return int(total) if total.is_finite() else 2**63
-            return scaleb(total, measure.scale)
-        return int(total) * measure.ten
+            return self.whole(f"sum({self._float(measure)})")
+        return self.whole(f"sum(round({sql}, {scale}))", scale)
 
     def _float(self, measure: Measure) -> str:
         """× 10^scale: quick where that is certain, else by the decimal digits."""

@@ -15,7 +15,6 @@ from exporter.cost.engines.base import (
     LOCK_TIMEOUT,
     STATEMENT_TIMEOUT,
     Column,
-    Form,
     SqlEngine,
     near,
 )
@@ -103,7 +102,7 @@ class SQLite(SqlEngine):
     def seconds(self, time: TimeColumn) -> str:
         raise NotImplementedError  # SQLite has no native timestamps
 
-    def timestamp(self, at: int, form: Form) -> str:
+    def timestamp(self, at: int, time: TimeColumn) -> str:
         raise NotImplementedError
 
     def number(self, time: TimeColumn) -> str:
@@ -128,6 +127,9 @@ class SQLite(SqlEngine):
         return f"CASE WHEN NOT ({sane}) THEN NULL WHEN {offset} = '' THEN {local} ELSE {utc} END"
 
     # --- numbers -------------------------------------------------------------------------------------------------
+
+    def whole(self, total: str, scale: int = 0) -> str:
+        return total  # SUM of integers stops the statement where it outgrows 64 bits
 
     def good(self, measure: Measure) -> str:
         sql, limit = measure.sql, measure.limit
