@@ -150,6 +150,24 @@ def test_two_expired_packs_and_two_plans_one_without_a_rate() -> None:
     assert (set(found.components), found.missing_fx) == ({"subscription"}, {"xxx"})
 
 
+def test_fixed_costs_by_category_sum_to_their_component() -> None:
+    """62 and 31 of hosting, 93 euros of tools at 1.10 for ten of 31 days and 1.20 for the rest; 31 of no category."""
+    costs = [
+        {"id": f"f{i}", "from": "2026-01-01", "amount": amount, "currency": currency, "every": "month", **category}
+        for i, (amount, currency, category) in enumerate(
+            [("62", "usd", {"category": "hosting"}), ("93", "eur", {"category": "tools"}), ("31", "usd", {}),
+             ("31", "usd", {"category": "hosting"})]
+        )
+    ]  # fmt: skip
+    book = parse({**BOOK, "fixed_costs": costs})
+    found = plans_of(book, GONE, RATES, UTC_ZONE, at("2026-01-01"), at("2026-02-01"))
+    assert found.fixed == {"hosting": 93, "tools": Decimal("108.6"), "other": 31}
+    assert found.components["fixed"] == sum(found.fixed.values())
+    found = plans_of(book, GONE, fx(), UTC_ZONE, at("2026-01-01"), at("2026-02-01"))
+    assert found.fixed == {"hosting": 93, "other": 31}
+    assert "fixed" not in found.components
+
+
 def test_no_plans_no_components() -> None:
     empty = parse({"schema": "margin-pricing/1", "providers": {}})
     assert plans_of(empty, Settled(), fx(), UTC_ZONE, 0, DAY).components == {}

@@ -35,11 +35,11 @@ class Figures:
     ``cash`` by (account, settlement currency), in minor units. ``revenue``, ``gross_profit``, ``margin_ratio``,
     ``complete`` and ``as_of`` by basis. ``collected_tax`` by (account, its invoice's currency), in major units.
     ``cost`` by (provider, model), and with it what list prices are above it and what of it is estimated; a model of
-    which some usage has no rate is not in ``cost`` but in ``without_rate``. ``components`` by component, and
-    ``total_cost`` all of them together, None while one is not known; ``unpriced`` requests by (provider, reason).
-    ``margin_ratio`` is missing where
-    revenue ≤ 0. ``withheld``, by basis, where ``strict`` sets a floor: whether coverage is below it, so that gross
-    profit and margin are not shown. ``wasted`` is the part of the cost that made nothing, by (provider, reason).
+    which some usage has no rate is not in ``cost`` but in ``without_rate``. ``components`` by component, ``fixed`` the
+    one of that name by category, and ``total_cost`` all components together, None while one is not known; ``unpriced``
+    requests by (provider, reason). ``margin_ratio`` is missing where revenue ≤ 0. ``withheld``, by basis, where
+    ``strict`` sets a floor: whether coverage is below it, so that gross profit and margin are not shown. ``wasted`` is
+    the part of the cost that made nothing, by (provider, reason).
     """
 
     window: Window
@@ -58,6 +58,7 @@ class Figures:
     active_users: int | None
     collected_tax: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     off_list: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    fixed: Mapping[str, Decimal] = field(default_factory=dict)
     estimated: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     without_rate: frozenset[tuple[str, str]] = frozenset()
     evidence: Mapping[tuple[tuple[str, str], EvidenceKind, bool], Decimal] = field(default_factory=dict)
@@ -127,6 +128,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         jobs=jobs,
         withheld={basis: one.withheld for basis, one in joint.items()} if strict else {},
         components=components,
+        fixed=plans.fixed if plans else {},
         total_cost=sum(components.values(), Decimal(0)) if fees_known and usage_whole else None,
         gross_profit={basis: one.profit for basis, one in joint.items() if one.profit is not None},
         margin_ratio={basis: one.ratio for basis, one in joint.items() if one.ratio is not None},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from zoneinfo import ZoneInfo
 
 from exporter.clock import day_of, day_starts
@@ -21,9 +21,11 @@ UTC = ZoneInfo("UTC")
 @dataclass
 class Plans:
     """Costs of one window by component, in major units of the reporting currency. A component is there when the price
-    book has any of its kind, and not when a day of it has no exchange rate."""
+    book has any of its kind, and not when a day of it has no exchange rate. ``fixed``: fixed costs by category, each
+    likewise."""
 
     components: dict[str, Decimal] = field(default_factory=dict)
+    fixed: dict[str, Decimal] = field(default_factory=dict)
     missing_fx: set[str] = field(default_factory=set)
 
     @property
@@ -36,8 +38,14 @@ def plans_of(book: PriceBook, settled: Settled, fx: Fx, zone: ZoneInfo, start: i
     found = Plans()
     providers = book.providers.values()
     plans = [(plan, one.zone) for one in providers for plan in one.subscriptions]
-    _accrue(found, "subscription", plans, fx, zone, start, end)
-    _accrue(found, "fixed", [(cost, UTC) for cost in book.fixed_costs], fx, zone, start, end)
+    _accrue(found, found.components, "subscription", plans, fx, zone, start, end)
+    categories = dict.fromkeys(cost.category for cost in book.fixed_costs)
+    for category in categories:
+        costs = [(cost, UTC) for cost in book.fixed_costs if cost.category == category]
+        _accrue(found, found.fixed, category, costs, fx, zone, start, end)
+    if categories and len(found.fixed) == len(categories):
+        with localcontext(EXACT):
+            found.components["fixed"] = sum(found.fixed.values(), Decimal(0))
     if any(one.packs for one in providers):
         amount: Decimal | None = Decimal(0)
         for expired in settled.expired:
@@ -64,13 +72,14 @@ def allocated(book: PriceBook, fx: Fx, zone: ZoneInfo, start: int, end: int) -> 
     for cost in book.fixed_costs:
         shared.get(cost.allocate_by, []).append((cost, UTC))
     for method, plans in shared.items():
-        _accrue(found, method, plans, fx, zone, start, end)
+        _accrue(found, found.components, method, plans, fx, zone, start, end)
     return {method: found.components[method] for method in shared if method in found.components}
 
 
 def _accrue(
     found: Plans,
-    component: str,
+    into: dict[str, Decimal],
+    name: str,
     plans: Sequence[tuple[Recurring, ZoneInfo]],
     fx: Fx,
     zone: ZoneInfo,
@@ -89,7 +98,7 @@ def _accrue(
             elif amount is not None:
                 amount = EXACT.add(amount, EXACT.multiply(accrued(plan, own, since, until), rate))
     if amount is not None:
-        found.components[component] = amount
+        into[name] = amount
 
 
 def _rates(currency: str, fx: Fx, zone: ZoneInfo, start: int, end: int) -> Iterator[tuple[int, int, Decimal | None]]:

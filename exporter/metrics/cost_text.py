@@ -17,6 +17,10 @@ gauge margin_cost_component_amount{component,window,currency}
     elapsed time, breakage of packs that expired), major units of the reporting currency. Their sum is what gross profit
     subtracts. @joined
 
+gauge margin_fixed_cost_amount{category,window,currency}
+    Fixed costs of the price book in the window by their `category`, by elapsed time, major units of the reporting
+    currency. Their sum is the component fixed of margin_cost_component_amount. @joined
+
 gauge margin_budget_amount{window,currency}
     What the calendar month of the window (mtd, prev_month) may cost as a whole by `budget` of margin.yaml, all
     components of cost together, major units of the reporting currency. Absent without a budget.

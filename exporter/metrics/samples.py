@@ -54,6 +54,8 @@ def window_samples(figures: Figures, currency: str) -> Iterator[Sample]:
         yield Sample("margin_usage_quarantined_requests", (provider, window), float(requests))
     for component, amount in figures.components.items():
         yield _decimal("margin_cost_component_amount", (component, window, currency), amount)
+    for category, amount in figures.fixed.items():
+        yield _decimal("margin_fixed_cost_amount", (category, window, currency), amount)
     for basis, amount in figures.revenue.items():
         yield _decimal("margin_revenue_amount", (basis, window, currency), amount)
     for basis, amount in figures.gross_profit.items():
