@@ -27,6 +27,7 @@ MAY_BE_EMPTY = {
     "Usage without a price": "all usage is priced: good",
     "Against a normal day/A": "the rule that knows a normal day is evaluated every 5 minutes",
     "Budget used": "a business need not have a budget",
+    "Cost components · 30 days/B": "a price book need not have fixed costs",
     "How cost is known · 30 days/B": "no price of the book need be an estimate",
     "Price checks": "a price book need not say when a price was checked",
     "Next price change": "a price book need not foresee one",
@@ -278,7 +279,8 @@ def breakdown() -> list[Json]:
     listed = by("provider, model", metric("margin_cost_list_amount", window="30d", **CHOSEN))
     part = f"{each[2]} / on () group_left () (sum({each[2]}) > 0)"
     estimated = by("currency", metric("margin_cost_estimated_amount", window="30d", **CHOSEN))
-    per_component = by("component, currency", metric("margin_cost_component_amount", window="30d"))
+    per_component = by("component, currency", metric("margin_cost_component_amount", window="30d", component="!fixed"))
+    per_category = by("category, currency", metric("margin_fixed_cost_amount", window="30d"))
     return [
         row("Where does it go?"),
         table(
@@ -321,10 +323,13 @@ def breakdown() -> list[Json]:
             "Cost components · 30 days",
             EARNED(
                 "How much is providers, how much is payment fees?",
-                "The parts that gross profit subtracts. All providers.",
+                "The parts that gross profit subtracts, fixed costs by category. All providers.",
                 window="last 30 days.",
             ),
-            [query(f"sort_desc({per_component} > 0)", "{{component}} · {{currency}}", instant=True)],
+            [
+                query(f"sort_desc({per_component} > 0)", "{{component}} · {{currency}}", instant=True),
+                query(f"sort_desc({per_category} > 0)", "fixed: {{category}} · {{currency}}", instant=True),
+            ],
             unit="none",
             w=8,
             h=6,
