@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from price_oracle import Oracle
 from price_oracle import Row as OracleRow
 from price_world import NOW, PriceWorld, book_of
+from usage_engines import EVERY
+from usage_world import LogUrl
 
 from exporter.cost.grain import ABOVE, Bands, Steps, known
 from exporter.cost.onerow import Row
@@ -23,6 +25,7 @@ from exporter.cost.pricelint import warnings
 from exporter.cost.pricing import Priced, Unpriced, price
 from exporter.serve.check import _usage
 from exporter.store.usage import UsageKey
+from exporter.usagelog import Inclusion
 
 AT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
 DAY = 86_400
@@ -126,13 +129,13 @@ def test_explain_says_what_chose_the_price() -> None:
     ]
     assert steps[5:14] == [
         ("charge tokens_input", "150000 tokens_input"),
-        ("size", "200001: tokens_input + tokens_cache_read"),
+        ("size", "150000 tokens_input + 50001 tokens_cache_read = 200001"),
         ("tier", "150000 × 2.5 usd per 1000000, the tier above all others, = 0.375 usd"),
         ("charge tokens_output", "1000 tokens_output"),
-        ("size", "200001: tokens_input + tokens_cache_read"),
+        ("size", "150000 tokens_input + 50001 tokens_cache_read = 200001"),
         ("tier", "1000 × 15 usd per 1000000, the tier above all others, = 0.015 usd"),
         ("charge tokens_cache_read", "50001 tokens_cache_read"),
-        ("size", "200001: tokens_input + tokens_cache_read"),
+        ("size", "150000 tokens_input + 50001 tokens_cache_read = 200001"),
         ("tier", "50001 × 0.25 usd per 1000000, the tier above all others, = 0.01250025 usd"),
     ]
     row = Row("p", "m", AT, quantities={"duration_s": Decimal(1)})
@@ -263,6 +266,23 @@ def test_there_are_as_many_groups_as_tiers() -> None:
             ("sum:duration_s+images", ABOVE, ABOVE - 6 * 10**6),
         ]
         assert len(keys) == 4  # each of the two with and without images
+
+
+@pytest.mark.parametrize("engine", EVERY)
+def test_what_a_column_includes_is_counted_once_in_a_sum(log_url: LogUrl, engine: str) -> None:
+    """A column holds 5 s, 2 of which are told beside it: 3 and 2 are 5 again, on the bound. And one row above it."""
+    of = sized("5", ["duration_s", "images"])
+    rows = [
+        OracleRow(1, NOW - 60, "m", quantities={"duration_s": "5", "images": "2"}),
+        OracleRow(2, NOW - 60, "m", quantities={"duration_s": "5.000001", "images": "2"}),
+        OracleRow(3, NOW - 60, "m", quantities={"duration_s": "4", "images": None}),
+    ]
+    included = (Inclusion(quantities={"duration_s": ("images",)}),)
+    with PriceWorld(of, usage_url=log_url(engine), includes=included) as world:
+        world.put(rows)
+        world.poll()
+        found = world.cost(NOW - DAY, NOW)
+        assert (found.total, found.unpriced) == (Decimal("0.3") + Decimal("0.9000003") + Decimal("0.4"), {})
 
 
 def test_a_changed_bound_reads_again_what_it_parts_and_only_that() -> None:

@@ -58,7 +58,9 @@ class ChargeTelling:
             size = known(self.row.key, bands_of(charge))
             assert size is not None  # one row is known whole
             price = tier_of(charge.tiers.rates, size)
-            yield Step("  size", f"{number(size)}: {' + '.join(charge.by)}")
+            there = [name for name in charge.by if name in self.row.quantities]
+            parts = " + ".join(f"{number(self.row.quantities[name])} {name}" for name in there)
+            yield Step("  size", f"{parts} = {number(size)}")
             amount, step = _tier(price, billed)
             yield step
         else:
