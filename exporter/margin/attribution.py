@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import lru_cache
 
 from exporter.clock import day_of, day_start
 from exporter.config import Fx, Settings
@@ -80,20 +81,20 @@ def _revenue(basis: str, grouped: Grouped, ledger: Ledger, settings: Settings, s
     if basis == "cash":
         known = grouped.cash.of(start, end, settings.fx, settings.zone)
         total = _money(ledger, settings, start, end).net_sales
-        return _remainder({label: Fraction(found.net_sales) for label, found in known.items()}, grouped, total)
+        return _rest({label: found.net_sales for label, found in known.items()}, grouped, total)
     earned = recognized_by(ledger, settings, start, end) or Earnings()
-    amounts: dict[str, Fraction] = {}
+    amounts: dict[str, Decimal] = {}
+    labels = frozenset(grouped.labels)
     for name, amount in (earned.by_product if grouped.linked else earned.by_customer).items():
-        label = name if name in grouped.labels else OTHER if name else UNATTRIBUTED
-        amounts[label] = amounts.get(label, Fraction(0)) + Fraction(amount)
-    return _remainder(amounts, grouped, earned.total)
+        _weigh(amounts, name if name in labels else OTHER if name else UNATTRIBUTED, amount)
+    return _rest(amounts, grouped, earned.total)
 
 
 def _fees(grouped: Grouped, ledger: Ledger, settings: Settings, start: int, end: int) -> Amounts:
     """Fees of the labels' charges in ``[start, end)``; those of no charge are nobody's."""
     known = grouped.cash.of(start, end, settings.fx, settings.zone)
     total = _money(ledger, settings, start, end).fees
-    return _remainder({label: Fraction(found.fees) for label, found in known.items()}, grouped, total)
+    return _rest({label: found.fees for label, found in known.items()}, grouped, total)
 
 
 def _money(ledger: Ledger, settings: Settings, start: int, end: int) -> Money:
@@ -139,9 +140,20 @@ def _profits(revenue: Amounts, fees: Amounts, costs: Amounts, plans: Amounts, to
 
 def _remainder(known: Amounts, grouped: Grouped, total: Decimal) -> Amounts:
     """All labels with what is known of them, and ``grouped.rest`` with what remains of ``total``."""
-    labels = [*grouped.labels, *{OTHER, UNATTRIBUTED} - {grouped.rest}]
-    found = {label: known.get(label, Fraction(0)) for label in sorted(labels)}
+    found = {label: known.get(label, Fraction(0)) for label in _known(grouped)}
     return {**found, grouped.rest: Fraction(total) - sum(found.values(), Fraction(0))}
+
+
+def _rest(known: Mapping[str, Decimal], grouped: Grouped, total: Decimal) -> Amounts:
+    """The same of amounts that end in decimals: those are summed in a third of the time."""
+    found = {label: known.get(label, ZERO) for label in _known(grouped)}
+    for amount in found.values():
+        total = EXACT.subtract(total, amount)
+    return {label: Fraction(amount) for label, amount in {**found, grouped.rest: total}.items()}
+
+
+def _known(grouped: Grouped) -> list[str]:
+    return sorted([*grouped.labels, *{OTHER, UNATTRIBUTED} - {grouped.rest}])
 
 
 def _costs(grouped: Grouped, ledger: Ledger, pricing: Pricing, settings: Settings, start: int, end: int) -> Amounts:
@@ -183,11 +195,9 @@ def _spread(
 ) -> dict[str, Fraction]:
     """What ``day`` says of whole days; and of days that ``[start, end)`` begins or ends in, the part that is in it."""
     zone = settings.zone
-    found: dict[str, Fraction] = {}
     parts = split(start, end, zone)
-    for segment in ledger.segments:
-        if parts.days[0] <= segment.start < parts.days[1]:
-            _add(found, day(segment).by_label)
+    inside = (segment for segment in ledger.segments if parts.days[0] <= segment.start < parts.days[1])
+    found = dict(_sum(tuple(map(day, inside))))
     starts = [segment.start for segment in ledger.segments]
     edges: dict[int, dict[int, Decimal]] = {}
     for low, high in parts.edges:
@@ -208,6 +218,15 @@ def _spread(
                 each, weights = shares.by_key[key]
                 each *= Fraction(amount) / Fraction(of_segment[key])
                 _add(found, {label: Fraction(weight) * each for label, weight in weights.items()})
+    return found
+
+
+@lru_cache(maxsize=24)  # about as many as a reading asks for; it keeps alive no more than that
+def _sum(days: tuple[DayShares, ...]) -> Amounts:
+    """Whole days by label. Mostly they are those of the reading before, and the same objects."""
+    found: dict[str, Fraction] = {}
+    for one in days:
+        _add(found, one.by_label)
     return found
 
 

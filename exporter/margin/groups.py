@@ -136,9 +136,10 @@ class Split(NamedTuple):
     weights: Mapping[str, Decimal]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DayShares:
-    """Cost of one segment (major units of the reporting currency) or its requests, by label, and by key and label."""
+    """Cost of one segment (major units of the reporting currency) or its requests, by label, and by key and label.
+    Itself is its identity."""
 
     by_label: Mapping[str, Fraction]
     by_key: Mapping[int, Split]
