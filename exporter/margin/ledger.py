@@ -117,6 +117,9 @@ class Ledger:
     recognized: Recognized | None = None
     settled: Settled = NOTHING
     jobs: Jobs | None = None
+    _priced: dict[tuple[int, int], tuple[Pricing, Settings, Cost]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def joint(self, names: Iterable[str]) -> float | None:
         """The time of the oldest of the sources, or None when one of them may not be used."""
@@ -131,9 +134,13 @@ class Ledger:
             yield from _between(self.buckets, low, high)
 
     def cost_in(self, start: int, end: int, pricing: Pricing, settings: Settings) -> Cost:
-        """What the usage of ``[start, end)`` cost."""
-        parts = self.usage_in(start, end, settings.zone)
-        return cost_of(parts, self.keys, pricing, settings.fx, settings.zone, self.settled)
+        """What the usage of ``[start, end)`` cost; remembered, since each basis and each dimension asks for it."""
+        known = self._priced.get((start, end))
+        if known is None or known[0] is not pricing or known[1] is not settings:
+            parts = self.usage_in(start, end, settings.zone)
+            cost = cost_of(parts, self.keys, pricing, settings.fx, settings.zone, self.settled)
+            known = self._priced[start, end] = (pricing, settings, cost)
+        return known[2]
 
 
 def _between(parts: Sequence[Part], low: int, high: int) -> Sequence[Part]:
