@@ -16,7 +16,8 @@ from exporter.margin.standing import read_standing
 from exporter.margin.usage import Pricing
 from exporter.margin.windows import windows
 from exporter.metrics.exposition import render
-from exporter.metrics.samples import budget_samples, fx_samples, mrr_samples, standing_samples, usage_samples
+from exporter.metrics.samples import budget_samples, fx_samples, mrr_samples, standing_samples
+from exporter.metrics.usage_samples import price_samples, usage_samples
 from exporter.store import sources as state
 from exporter.store.database import Store
 from exporter.store.lease import Lease
@@ -64,7 +65,11 @@ def samples(store: Store, at: int = AT) -> dict[tuple[str, tuple[str, ...]], flo
         as_of = usable(standing.status, names, at)
         ledger = read_ledger(connection, names, as_of, windows(at, configured.zone), configured.zone)
     pricing = Pricing(BOOK, {})
-    made = [*standing_samples(standing, ledger), *usage_samples(standing, ledger, pricing, "UTC", at)]
+    made = [
+        *standing_samples(standing, ledger),
+        *usage_samples(standing, ledger, pricing.book, "UTC"),
+        *price_samples(standing, ledger, pricing.book, at),
+    ]
     render(made, at)  # the catalogue knows every one of them
     return {(sample.name, sample.labels): sample.value for sample in made}
 

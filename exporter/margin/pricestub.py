@@ -39,7 +39,7 @@ class _Section:
     models: set[tuple[str, ...]] = field(default_factory=set)
 
 
-def stub(file: PriceFile, missing: Sequence[Missing], today: date) -> Iterator[str]:
+def stub(file: PriceFile, missing: Sequence[Missing]) -> Iterator[str]:
     """Lines of a whole pricing.yaml that holds what ``file`` lacks; what belongs to a provider of ``file`` says so."""
     sections: dict[str, _Section] = {}
     notes: list[str] = []

@@ -15,12 +15,11 @@ from exporter.margin.figures import Figures, deferred_of
 from exporter.margin.ledger import Ledger
 from exporter.margin.runrate import Mrr
 from exporter.margin.standing import Standing
-from exporter.margin.usage import Pricing
 from exporter.margin.windows import window as window_at
 from exporter.metrics.catalogue import Sample
-from exporter.money import COST_SCALE, QUANTITY_SCALE, major
+from exporter.money import QUANTITY_SCALE, major
 from exporter.revenue.categories import kind_of
-from exporter.store.sourcenames import ledger_source, owner_of, subscriptions_source, usage_source
+from exporter.store.sourcenames import ledger_source, owner_of, subscriptions_source
 
 PRODUCTS = 100
 """Products with series of their own; the rest of each currency is summed in ``product="other"``."""
@@ -212,64 +211,6 @@ def _counter_samples(standing: Standing) -> Iterator[Sample]:
         yield Sample("margin_ledger_inconsistent_rows_total", (account,), float(rows))
 
 
-def usage_samples(standing: Standing, ledger: Ledger, pricing: Pricing, zone: str, at: int) -> Iterator[Sample]:
-    """Counters and state of the usage logs, and what the price book says of itself. ``zone``: business time zone."""
-    book = pricing.book
-    whole = all(standing.whole(name) for name in ledger.sources.usage)
-    for counter in standing.usage_counters if whole else ():
-        labels = (counter.provider, counter.model, counter.label)
-        if counter.metric == "requests":
-            yield Sample("margin_usage_requests_total", labels, float(counter.value))
-        elif counter.metric == "quantity":
-            yield Sample("margin_usage_quantity_total", labels, _scaled(counter.value, QUANTITY_SCALE))
-        elif counter.metric == "cost":
-            yield Sample("margin_usage_cost_amount_total", labels, _scaled(counter.value, COST_SCALE))
-        else:
-            direction = counter.metric.removeprefix("restatement_")
-            amount = _scaled(counter.value, COST_SCALE)
-            yield Sample("margin_usage_cost_restatements_amount_total", (*labels, direction), amount)
-    pending: dict[str, int] = {}
-    for (provider, _model), requests in standing.pending.items():
-        pending[provider] = pending.get(provider, 0) + requests
-    for provider, requests in pending.items():
-        yield Sample("margin_usage_requests_pending", (provider,), float(requests))
-    newest: dict[str, int] = {}
-    for (_source, raw), row_at in standing.last_row.items():
-        provider = book.provider_label(raw)
-        newest[provider] = max(newest.get(provider, 0), row_at)
-    for provider, row_at in newest.items():
-        yield Sample("margin_usage_last_row_timestamp_seconds", (provider,), float(row_at))
-    for name, log in standing.logs.items():
-        source = usage_source(name)
-        if log.frozen_before is not None:
-            yield Sample("margin_usage_frozen_before_timestamp_seconds", (source,), float(log.frozen_before))
-        seen = log.findings
-        yield Sample("margin_usage_rows_ahead", (source,), float(seen.ahead))
-        yield Sample("margin_usage_rows_unreadable", (source,), float(seen.unreadable))
-        yield Sample("margin_usage_rows_duplicate", (source,), float(seen.duplicates))
-        yield Sample("margin_usage_log_indexed", (source,), float(not seen.unindexed))
-        for cause, rows in (("late", seen.late), ("updated", seen.changed), ("recheck", seen.swept)):
-            yield Sample("margin_usage_rows_changed_total", (source, cause), float(rows))
-    reprice = whole and any(log.reprice_pending(book.text_hash, zone) for log in standing.logs.values())
-    for provider in book.providers:
-        yield Sample("margin_cost_reprice_pending", (provider,), float(reprice))
-    for balance in ledger.settled.balances if whole else ():
-        labels = (balance.provider, balance.pack.id, balance.pack.unit)
-        yield _decimal("margin_pack_balance_units", labels, balance.left)
-        if balance.pack.expires is not None:
-            yield Sample("margin_pack_expiry_timestamp_seconds", labels, float(balance.pack.expires))
-    for runway in ledger.settled.runways if whole else ():
-        yield _decimal("margin_pack_runway_seconds", (runway.provider, runway.unit), runway.days * 86_400)
-    yield Sample("margin_pricing_info", (book.text_hash,), 1.0)
-    for checked in book.checked(at):
-        if checked.at is not None:
-            entry = (checked.provider, checked.model)
-            yield Sample("margin_price_checked_timestamp_seconds", entry, float(checked.at))
-    following = book.next_change(at)
-    if following is not None:
-        yield Sample("margin_price_next_change_timestamp_seconds", (), float(following))
-
-
 def _source_samples(standing: Standing, ledger: Ledger) -> Iterator[Sample]:
     for name in ledger.sources.all:
         status = standing.status.get(name)
@@ -319,10 +260,6 @@ def fx_samples(settings: Settings, currencies: Iterable[str], at: int) -> Iterat
 
 def _money(name: str, labels: tuple[str, ...], amount: int, currency: str) -> Sample:
     return Sample(name, labels, float(major(amount, currency)))
-
-
-def _scaled(value: int, scale: int) -> float:
-    return float(Decimal(value).scaleb(-scale))
 
 
 def _decimal(name: str, labels: tuple[str, ...], amount: Decimal) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter.clock import Clock, iso
@@ -66,7 +65,7 @@ def _table(found: list[Missing], more: list[Missing], span: Span, written: Writt
 
 
 def _yaml(found: list[Missing], more: list[Missing], span: Span, written: Written) -> Iterator[str]:
-    yield from stub(written.file, found, datetime.fromtimestamp(span.end, UTC).date())
+    yield from stub(written.file, found)
 
 
 def _json(found: list[Missing], more: list[Missing], span: Span, written: Written) -> Iterator[str]:

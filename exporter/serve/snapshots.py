@@ -37,9 +37,9 @@ from exporter.metrics.samples import (
     mrr_samples,
     recognized_samples,
     standing_samples,
-    usage_samples,
     window_samples,
 )
+from exporter.metrics.usage_samples import price_samples, usage_samples
 from exporter.serve.configuration import Loaded
 from exporter.store.database import Store
 
@@ -109,7 +109,8 @@ def samples_of(view: View, loaded: Loaded) -> list[Sample]:
     samples += standing_samples(view.standing, view.ledger)
     samples += movement_samples(view.standing, view.ledger)
     samples += payment_samples(view.standing, view.ledger)
-    samples += usage_samples(view.standing, view.ledger, loaded.pricing, loaded.settings.business_time_zone, view.at)
+    samples += usage_samples(view.standing, view.ledger, loaded.book, loaded.settings.business_time_zone)
+    samples += price_samples(view.standing, view.ledger, loaded.book, view.at)
     samples += job_samples(view.ledger.jobs)
     samples += histogram_samples(view.standing.histograms, {JOB_COST: loaded.settings.jobs.buckets, LATENCY: UP_TO})
     samples += check_samples(view.standing, view.ledger)
