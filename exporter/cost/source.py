@@ -148,23 +148,8 @@ class UsageSource:
 
     def _succeeded(self, at: float, began: float) -> None:
         with self.store.write() as connection:
-            status = self.status(connection)
-            first = at if status.complete_at is None else status.complete_at
-            sources.save(
-                connection,
-                with_(
-                    status,
-                    up=True,
-                    complete_at=first,
-                    data_at=at,
-                    last_success=at,
-                    last_attempt=at,
-                    duration=time.monotonic() - began,
-                    progress=1.0,
-                    reason=None,
-                    message=self._note(),
-                ),
-            )
+            read = self.status(connection).succeeded(at, at, time.monotonic() - began, message=self._note())
+            sources.save(connection, with_(read, last_attempt=at))
 
     def _failed(self, at: float, began: float, error: SourceError) -> None:
         log.warning("usage poll failed source=%s reason=%s error=%s", self.name, error.reason, error)
@@ -172,8 +157,8 @@ class UsageSource:
         try:
             with self.store.write() as connection:
                 sources.count_error(connection, self.name, error.reason)
-                status = with_(self.status(connection), up=False, last_attempt=at, duration=time.monotonic() - began)
-                sources.save(connection, with_(status, reason=error.reason, message=str(error)))
+                status = self.status(connection)
+                sources.save(connection, status.failed(at, error.reason, str(error), time.monotonic() - began))
         except LeaseLost:
             raise
         except AWAY as gone:
@@ -182,9 +167,7 @@ class UsageSource:
             log.exception("usage poll cannot note its failure source=%s", self.name)
 
     def status(self, connection: Connection) -> sources.SourceStatus:
-        interval = self.interval
-        known = sources.statuses(connection).get(self.name)
-        return with_(known, interval=interval) if known else sources.SourceStatus(self.name, False, interval)
+        return sources.status_of(connection, self.name, self.interval)
 
     def _note(self) -> str | None:
         """What the operator should know although all is well."""

@@ -6,7 +6,6 @@ Whatever goes wrong ends here, as the source's state: up or down, the reason fro
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -20,7 +19,6 @@ from sqlalchemy import Connection, update
 from exporter.clock import Clock
 from exporter.config import STRIPE, AccountSettings, MrrRules
 from exporter.errors import LeaseLost, Reason, SourceError
-from exporter.movement import Cause
 from exporter.revenue.account import verify_account, verify_distinct
 from exporter.revenue.allowance import SPAN, allowance_of
 from exporter.revenue.balance import check_drift
@@ -33,15 +31,11 @@ from exporter.revenue.healing import heal
 from exporter.revenue.invoices import ENDPOINTS as INVOICE_ENDPOINTS
 from exporter.revenue.invoices import InvoiceChanges
 from exporter.revenue.ledger import LedgerPoll
-from exporter.revenue.mrr import MRR_VERSION, mrr_of
-from exporter.revenue.mrr_invoiced import all_known, with_invoices
+from exporter.revenue.mrr_refresh import refresh_mrr
 from exporter.revenue.payments import FailedPayments
-from exporter.revenue.shapes import as_mapping
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
-from exporter.store.cursors import get_cursor, set_cursor
 from exporter.store.database import AWAY, Store, away
-from exporter.store.movements import name_new_mrr
 from exporter.store.requests import add_requests, fold_requests
 from exporter.store.sourcenames import (
     customers_source,
@@ -51,7 +45,6 @@ from exporter.store.sourcenames import (
     subscriptions_source,
 )
 from exporter.store.sources import SourceStatus
-from exporter.store.subscriptions import Subscription, due_subscriptions, replace_items, stored_subscriptions
 
 log = logging.getLogger("exporter.revenue")
 
@@ -220,40 +213,8 @@ class StripeSource:
 
         Asks Stripe nothing; returns how many subscriptions were recomputed.
         """
-        account, at = self._account.name, int(self._clock.now())
-        with self._store.read() as connection:
-            rules = self._rules_digest(connection)
-            if get_cursor(connection, self.subscriptions, "mrr_rules") == rules and not due_subscriptions(
-                connection, account, at
-            ):
-                return 0
-        with self._store.write() as connection:
-            changed = get_cursor(connection, self.subscriptions, "mrr_rules") != rules
-            count = 0
-            if changed:
-                name_new_mrr(connection, account, self._rules.new_mrr)
-                for batch in stored_subscriptions(connection, account):
-                    self._recompute(connection, batch, at, "rules")
-                    count += len(batch)
-            elif due := due_subscriptions(connection, account, at):
-                self._recompute(connection, due, at, "observed")
-                count = len(due)
-            set_cursor(connection, self.subscriptions, "mrr_rules", rules)
-        if count:
-            log.info("MRR recomputed account=%s subscriptions=%d rules_changed=%s", account, count, changed)
-        return count
-
-    def _rules_digest(self, connection: Connection) -> str:
-        """Of all that figures rest on besides the subscriptions themselves."""
-        text = f"{MRR_VERSION} {self._rules!r}"
-        if self._rules.counts_from == "first_payment":
-            text += f" {all_known(connection, self._account.name)}"
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _recompute(self, connection: Connection, batch: Sequence[Subscription], at: int, cause: Cause) -> None:
-        items = [(row, mrr_of(as_mapping(row.object), at, self._rules)) for row in batch]
-        told = with_invoices(connection, self._account.name, items, at, self._rules)
-        replace_items(connection, self._account.name, told, at, cause)
+        at = int(self._clock.now())
+        return refresh_mrr(self._store, self._account.name, self.subscriptions, self._rules, at)
 
     # --- the tick ---
 
@@ -300,39 +261,22 @@ class StripeSource:
             log.exception("the state cannot be written source=%s", source)
 
     def _status(self, connection: Connection, source: str) -> SourceStatus:
-        found = sources.statuses(connection).get(source)
-        return found or SourceStatus(source, up=False, interval=self.interval, progress=0.0)
+        return sources.status_of(connection, source, self.interval, progress=0.0)
 
     def _attempted(self, source: str, started: float) -> None:
         with self._store.write() as connection:
-            status = self._status(connection, source)
-            sources.save(connection, replace(status, interval=self.interval, last_attempt=started))
+            sources.save(connection, replace(self._status(connection, source), last_attempt=started))
 
     def _succeeded(self, source: str, data_at: float, lack: _Lack | None, seconds: float | None = None) -> None:
         with self._store.write() as connection:
-            status = self._status(connection, source)
-            sources.save(
-                connection,
-                replace(
-                    status,
-                    up=True,
-                    interval=self.interval,
-                    complete_at=status.complete_at or self._clock.now(),
-                    data_at=data_at,
-                    last_success=self._clock.now(),
-                    duration=status.duration if seconds is None else seconds,
-                    progress=1.0,
-                    reason=lack.reason if lack else None,
-                    message=lack.message if lack else None,
-                ),
-            )
+            now, (reason, message) = self._clock.now(), lack or (None, None)
+            read = self._status(connection, source).succeeded(now, data_at, seconds, reason, message)
+            sources.save(connection, read)
 
     def _failed(self, source: str, started: float, seconds: float | None, reason: Reason, message: str) -> None:
         log.warning("poll failed: %s source=%s reason=%s", message, source, reason)
         with self._store.write() as connection:
-            status = self._status(connection, source)
-            failed = replace(status, up=False, last_attempt=started, reason=reason, message=message)
-            sources.save(connection, failed if seconds is None else replace(failed, duration=seconds))
+            sources.save(connection, self._status(connection, source).failed(started, reason, message, seconds))
             sources.count_error(connection, source, reason)
 
     def _count_error(self, source: str, reason: Reason) -> None:
