@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from boards.looks import CENTS, MARGIN_STEPS, SIGN_STEPS, Json, colored, column, columns, goto, mapped, money
-from boards.panels import about, query, stat, table, timeseries
+from boards.panels import about, headed, query, stat, table, timeseries
 from boards.promql import EACH_WINDOW, by, history, metric
 from exporter.metrics.catalogue import WINDOWS
 
@@ -158,7 +158,7 @@ def unpriced() -> Json:
             unit="requests.",
         ),
         [query(f"({odd(window)}) > 0", table=True) for window in ("24h", "30d")],
-        [("provider", "Provider"), ("reason", "Reason"), ("Value #A", "24 hours"), ("Value #B", "30 days")],
+        headed({"provider": "Provider", "reason": "Reason"}, "24 hours", "30 days"),
         w=8,
         h=8,
         sort=("Value #B", True),
@@ -181,13 +181,7 @@ def profit_and_loss(
         title,
         description,
         [query(expression, table=True) for expression in (revenue, spent, profit, ratio, WINDOW_ORDER)],
-        [
-            ("window", "Window"),
-            ("Value #A", "Revenue"),
-            ("Value #B", "Cost"),
-            ("Value #C", "Profit"),
-            ("Value #D", "Margin"),
-        ],
+        headed({"window": "Window"}, "Revenue", "Cost", "Profit", "Margin"),
         w=w,
         h=h,
         join="window",

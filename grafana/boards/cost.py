@@ -16,7 +16,7 @@ from boards.common import (
     unpriced,
 )
 from boards.looks import CENTS, Json, colored, column, columns, dashed, fixed, goto, money
-from boards.panels import bargauge, query, stat, table, timeseries
+from boards.panels import bargauge, headed, query, stat, table, timeseries
 from boards.promql import by, increase, metric, rate, threshold
 
 CHOSEN = {"provider": "~$provider"}
@@ -292,15 +292,7 @@ def breakdown() -> list[Json]:
                 window="as headed.",
             ),
             [query(expression, table=True) for expression in (*each, part, listed)],
-            [
-                ("provider", "Provider"),
-                ("model", "Model"),
-                ("Value #A", "24 hours"),
-                ("Value #B", "7 days"),
-                ("Value #C", "30 days"),
-                ("Value #D", "Share"),
-                ("Value #E", "At list"),
-            ],
+            headed({"provider": "Provider", "model": "Model"}, "24 hours", "7 days", "30 days", "Share", "At list"),
             w=16,
             h=12,
             sort=("Value #C", True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from boards.board import dashboard, row
 from boards.common import COUNT, CUSTOMERS, EARNED, OTHERS, RATIO, TO_CUSTOMER, USAGE, amount, count, daily, share
 from boards.looks import CENTS, MARGIN_STEPS, NONE_IS_GOOD, SIGN_STEPS, Json, column, columns, goto, money
-from boards.panels import bargauge, query, table
+from boards.panels import bargauge, headed, query, table
 from boards.promql import NAMED, at_end, by, history, metric
 
 MAY_BE_EMPTY: dict[str, str] = {}
@@ -108,14 +108,7 @@ def everybody() -> list[Json]:
                 "all lines add up to the business. Click one to see all of it.",
             ),
             [query(e, table=True) for e in (revenue, cost, profit, f"{profit} / ({revenue} > 0)", week, order)],
-            [
-                ("customer_id", "Customer"),
-                ("Value #A", "Revenue"),
-                ("Value #B", "Cost"),
-                ("Value #C", "Profit"),
-                ("Value #D", "Margin"),
-                ("Value #E", "Cost of 7 days"),
-            ],
+            headed({"customer_id": "Customer"}, "Revenue", "Cost", "Profit", "Margin", "Cost of 7 days"),
             w=14,
             h=18,
             join="customer_id",

@@ -8,7 +8,7 @@ from boards import panels
 from boards.board import ACCOUNT, dashboard, row
 from boards.common import AGE, HEALTH, LEDGER, SELF, age_of_figures, completeness, share, unpriced
 from boards.looks import Json, column, columns, dashed, mapped, money
-from boards.panels import query, stat, table
+from boards.panels import headed, query, stat, table
 from boards.promql import by, history, increase, instances, metric, threshold
 
 timeseries = partial(panels.timeseries, bridge=600)
@@ -110,16 +110,16 @@ def sources() -> list[Json]:
                     f"round({failed}) or on (source) 0 * {up}",  # a source without errors has no series
                 )
             ],
-            [
-                ("source", "Source"),
-                ("Value #A", "State"),
-                ("Value #B", "Last read"),
-                ("Value #C", "Of allowed age"),
-                ("Value #D", "Read every"),
-                ("Value #E", "Takes"),
-                ("Value #F", "History read"),
-                ("Value #G", "Errors, 1 h"),
-            ],
+            headed(
+                {"source": "Source"},
+                "State",
+                "Last read",
+                "Of allowed age",
+                "Read every",
+                "Takes",
+                "History read",
+                "Errors, 1 h",
+            ),
             w=16,
             h=8,
             join="source",
@@ -236,13 +236,7 @@ def books() -> list[Json]:
                 source="Stripe balance transactions and invoices.",
             ),
             [query(expression, table=True) for expression in doubted],
-            [
-                ("account", "Account"),
-                ("Value #A", "Inconsistent"),
-                ("Value #B", "Found later"),
-                ("Value #C", "Invoices unexplained"),
-                ("Value #D", "Not linked"),
-            ],
+            headed({"account": "Account"}, "Inconsistent", "Found later", "Invoices unexplained", "Not linked"),
             h=4,
             join="account",
             empty="no ledger yet",
@@ -265,16 +259,16 @@ def books() -> list[Json]:
                 lag="one minute.",
             ),
             [query(expression, table=True) for expression in odd],
-            [
-                ("source", "Source"),
-                ("Value #A", "Unreadable"),
-                ("Value #B", "Duplicate"),
-                ("Value #C", "Ahead"),
-                ("Value #D", "Came or changed later"),
-                ("Value #E", "Too late for their job"),
-                ("Value #F", "Jobs without a price"),
-                ("Value #G", "Index"),
-            ],
+            headed(
+                {"source": "Source"},
+                "Unreadable",
+                "Duplicate",
+                "Ahead",
+                "Came or changed later",
+                "Too late for their job",
+                "Jobs without a price",
+                "Index",
+            ),
             w=24,
             h=4,
             join="source",

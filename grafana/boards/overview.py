@@ -46,7 +46,7 @@ from boards.looks import (
     override,
     thresholds,
 )
-from boards.panels import query, stat, table, timeseries
+from boards.panels import headed, query, stat, table, timeseries
 from boards.promql import NAMED, by, history, metric, threshold
 
 MAY_BE_EMPTY = {"Firing alerts": "nothing fires: good", "MRR over time/B": WRITTEN}
@@ -183,13 +183,7 @@ def _month() -> Json:
             window="this month, recognised revenue.",
         ),
         [query(expression, table=True) for expression in expressions],
-        [
-            ("figure", "Figure"),
-            ("Value #A", "So far"),
-            ("Value #B", "Low"),
-            ("Value #C", "Expected"),
-            ("Value #D", "High"),
-        ],
+        headed({"figure": "Figure"}, "So far", "Low", "Expected", "High"),
         w=7,
         h=6,
         join="figure",
@@ -349,12 +343,7 @@ def detail() -> list[Json]:
                 "Revenue less usage and the fees of their payments; the nine lowest. Click one to see all of it.",
             ),
             [query(f"{e} and on (customer_id) {worst}", table=True) for e in (revenues, costs, profits)],
-            [
-                ("customer_id", "Customer"),
-                ("Value #A", "Revenue"),
-                ("Value #B", "Cost"),
-                ("Value #C", "Profit"),
-            ],
+            headed({"customer_id": "Customer"}, "Revenue", "Cost", "Profit"),
             w=8,
             h=11,
             sort=("Value #C", False),

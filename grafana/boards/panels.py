@@ -9,7 +9,7 @@ The JSON's fields: https://grafana.com/docs/grafana/latest/visualizations/dashbo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from boards.looks import PLAIN, Json, Steps, fixed, override, thresholds
 
@@ -175,6 +175,11 @@ def bargauge(
         "text": {"titleSize": 13, "valueSize": 13},
     }
     return panel
+
+
+def headed(labels: Mapping[str, str], *values: str) -> list[tuple[str, str]]:
+    """Headings of a table: those of its labels, then those of its queries, in their order."""
+    return [*labels.items(), *((f"Value #{chr(ord('A') + i)}", heading) for i, heading in enumerate(values))]
 
 
 def table(

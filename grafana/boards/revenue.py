@@ -33,7 +33,7 @@ from boards.looks import (
     money,
     override,
 )
-from boards.panels import bargauge, query, table, timeseries
+from boards.panels import bargauge, headed, query, table, timeseries
 from boards.promql import by, converted, history, increase, metric
 
 CHOSEN = {"account": "~$account"}
@@ -270,16 +270,9 @@ def _health() -> Json:
                 "trial_conversion_ratio",
             )
         ],
-        [
-            ("window", "Window"),
-            ("Value #A", "Net new"),
-            ("Value #B", "MRR churned"),
-            ("Value #C", "Lost customers"),
-            ("Value #D", "NRR"),
-            ("Value #E", "GRR"),
-            ("Value #F", "Quick"),
-            ("Value #G", "Trials converted"),
-        ],
+        headed(
+            {"window": "Window"}, "Net new", "MRR churned", "Lost customers", "NRR", "GRR", "Quick", "Trials converted"
+        ),
         w=16,
         h=5,
         join="window",
@@ -347,14 +340,7 @@ def earned() -> list[Json]:
                 "Revenue less usage and payment fees; subscribers now. What no invoice names is nobody's.",
             ),
             [query(e, table=True) for e in (revenue, costs, profit, f"{profit} / ({revenue} > 0)", subscribers)],
-            [
-                ("product", "Product"),
-                ("Value #A", "Revenue"),
-                ("Value #B", "Cost"),
-                ("Value #C", "Profit"),
-                ("Value #D", "Margin"),
-                ("Value #E", "Subscribers"),
-            ],
+            headed({"product": "Product"}, "Revenue", "Cost", "Profit", "Margin", "Subscribers"),
             w=24,
             h=8,
             join="product",
@@ -478,18 +464,17 @@ def cash_in() -> list[Json]:
                     f"{at_stripe} and on (account, currency) {gross}",
                 )
             ],
-            [
-                ("account", "Account"),
-                ("currency", "Currency"),
-                ("Value #A", "Gross volume"),
-                ("Value #B", "Refunds"),
-                ("Value #C", "Disputes"),
-                ("Value #D", "Fees"),
-                ("Value #E", "Net"),
-                ("Value #F", "Tax in it"),
-                ("Value #G", "Went back"),
-                ("Value #H", "At Stripe"),
-            ],
+            headed(
+                {"account": "Account", "currency": "Currency"},
+                "Gross volume",
+                "Refunds",
+                "Disputes",
+                "Fees",
+                "Net",
+                "Tax in it",
+                "Went back",
+                "At Stripe",
+            ),
             w=24,
             h=5,
             sort=("Value #A", True),
@@ -545,13 +530,7 @@ def _rates() -> Json:
             query(f"time() - {by('from', metric('margin_fx_rate_timestamp_seconds'))}", table=True),
             query(f'label_replace({missing} > 0, "from", "$1", "currency", "(.+)")', table=True),
         ],
-        [
-            ("from", "Currency"),
-            ("to", "In"),
-            ("Value #A", "Rate"),
-            ("Value #B", "Age"),
-            ("Value #C", "Missing"),
-        ],
+        headed({"from": "Currency", "to": "In"}, "Rate", "Age", "Missing"),
         w=8,
         join="from",
         sort=("from", False),
