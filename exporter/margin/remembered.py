@@ -60,10 +60,6 @@ class _Days:
         return [part for day in wanted for part in self._kept[day][1]]
 
 
-def _same(old: Part | None, new: Part) -> Part:
-    return old if old is not None and old.totals == new.totals else new
-
-
 class Kept:
     """What was made in one reading and is wanted in the next, by a key that says all that it depends on."""
 
