@@ -74,7 +74,8 @@ def window(name: str, at: int, zone: ZoneInfo) -> Window:
     if re.fullmatch(r"[12]\d{3}-(0[1-9]|1[0-2])", name):
         first = date.fromisoformat(f"{name}-01")
         return Window(name, day_start(first, zone), day_start(month_after(first), zone))
-    raise ConfigError(f"window {name!r} is none of {', '.join(WINDOWS)}, nor a month such as 2026-10")
+    known = ", ".join(WINDOWS)
+    raise ConfigError(f'window "{name}" is none of {known}, nor a month such as 2026-10')
 
 
 def windows(at: int, zone: ZoneInfo) -> tuple[Window, ...]:

@@ -26,7 +26,7 @@ def reading(url: str) -> Iterator[Connection]:
     if address.get_backend_name() == "sqlite":
         path = address.database or ""
         if not Path(path).is_file():
-            raise StateError(f"state {shown}: there is no such file; `margin-exporter serve` makes it")
+            raise StateError(f"state {shown}: there is no such file; margin-exporter serve makes it")
         # Not mode=ro: that cannot open a database whose write-ahead log nobody has open.
         engine = create_engine(f"sqlite:///file:{quote(str(Path(path).resolve()))}?mode=rw&uri=true")
     else:
@@ -60,5 +60,5 @@ def _check(connection: Connection, shown: str) -> None:
         found = "no state of margin-exporter" if version is None else f"version {version}"
         raise StateError(
             f"state {shown}: holds {found}, this program reads version {schema.SCHEMA_VERSION}; "
-            "`margin-exporter serve` of the same version brings it there"
+            "margin-exporter serve of the same version brings it there"
         )
