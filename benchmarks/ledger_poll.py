@@ -72,7 +72,7 @@ class Account:
         self.source.verify()
         fill(store, self.source.ledger, api, transactions)
         book = load_pricebook(Path(exporter.demo.__path__[0]) / "pricing.yaml")
-        self.loaded = Loaded(Settings(accounts=(settings,)), book, Pricing(book, {}))
+        self.loaded = Loaded(Settings(accounts=(settings,)), Pricing(book, {}))
         self.snapshots = Snapshots(store, SystemClock())
         self.polls: list[float] = []
         self.walls: list[float] = []

@@ -36,7 +36,7 @@ def test_callers_that_wait_share_the_next_snapshot(tmp_path: Path) -> None:
     store, clock = Store(f"sqlite:///{tmp_path / 'state.db'}"), SlowClock()
     store.prepare()
     snapshots = Snapshots(store, clock)
-    loaded = Loaded(Settings(), BOOK, Pricing(BOOK, {}))
+    loaded = Loaded(Settings(), Pricing(BOOK, {}))
     threads = [threading.Thread(target=snapshots.refresh, args=(loaded, True)) for _ in range(5)]
     for thread in threads:
         thread.start()

@@ -22,8 +22,12 @@ class Loaded:
     """One consistent configuration. ``pricing`` remembers what it priced, so it lives as long as its price book."""
 
     settings: Settings
-    book: PriceBook
     pricing: Pricing
+
+    @property
+    def book(self) -> PriceBook:
+        """The price book."""
+        return self.pricing.book
 
     def interval(self, source: str) -> float:
         """Configured seconds between two reads of a source."""
@@ -48,7 +52,7 @@ def load(config_file: Path | None, pricing_file: Path, env: Mapping[str, str]) -
         mistakes.append(str(error))
     if settings is None or book is None:
         raise ConfigError("\n".join(mistakes))
-    return Loaded(settings, book, Pricing.of(book, settings))
+    return Loaded(settings, Pricing.of(book, settings))
 
 
 class Configuration:
