@@ -103,6 +103,7 @@ def test_caps(shop: Shop) -> None:
     assert view.groups["customer"][4].revenue["cash"][OTHER] == 0
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_what_a_fresh_reading_finds(shop: Shop) -> None:
     shop.tick()
     for seconds in (60, 3 * HOUR, DAY, 20):

@@ -32,7 +32,7 @@ from exporter.serve.snapshots import View, samples_of
 from exporter.store.database import Store
 
 NOW = int(datetime(2026, 11, 22, 15, 16, 24, tzinfo=UTC).timestamp())
-ZONES = ("UTC", "America/New_York", "Asia/Kathmandu")
+ZONES = ("America/New_York", *(pytest.param(zone, marks=pytest.mark.slow) for zone in ("UTC", "Asia/Kathmandu")))
 
 
 OF_THE_RUN = {
@@ -124,6 +124,7 @@ def check_forecast(view: View) -> None:
     assert ends.cost.p50 > sum(month.components.values())
 
 
+@pytest.mark.slow
 def test_same_figures_from_every_engine(business: Business, tmp_path: Path, postgres_url: str) -> None:
     """SQLite and PostgreSQL, as state and as usage log: the same samples to the last bit."""
     lite, post = f"sqlite:///{tmp_path}/usage.db", postgres_url
@@ -151,6 +152,7 @@ def test_same_figures_from_every_engine(business: Business, tmp_path: Path, post
     assert len(made["sqlite"]) > 300
 
 
+@pytest.mark.slow
 def test_the_oracle_can_tell_a_wrong_cent(business: Business, tmp_path: Path) -> None:
     """A check that cannot fail proves nothing: one cent more in the scenario, and it does."""
     usage_url = f"sqlite:///{tmp_path}/usage.db"

@@ -145,13 +145,19 @@ def test_durations_are_gos(text: str, seconds: float) -> None:
 
 def test_every_cipher_suite_and_curve_can_be_set(tmp_path: Path, pair: Pair) -> None:
     every = ", ".join((*tls.CIPHERS, *tls.TLS13_CIPHERS))
-    for curve in ("X25519", "CurveP256", "CurveP384", "CurveP521"):
+    for curve in ("CurveP256", "CurveP384", "CurveP521", *["X25519"] * tls.knows("X25519")):
         text = f"{TLS}, cipher_suites: [{every}], prefer_server_cipher_suites: false, curve_preferences: [{curve}]}}"
         context = web_config(tmp_path, text).context()
         assert {c["name"] for c in context.get_ciphers()} == {*tls.CIPHERS.values(), *tls.TLS13_CIPHERS}
         assert not context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
     only13 = web_config(tmp_path, TLS + ", cipher_suites: [TLS_AES_128_GCM_SHA256]}").context()
     assert only13.minimum_version == ssl.TLSVersion.TLSv1_3
+
+
+def test_a_curve_that_this_python_cannot_choose(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tls._CURVES, "X25519", "a curve of tomorrow")
+    with pytest.raises(ConfigError, match=r"web.yml: curve_preferences: .* cannot choose X25519; leave the line out"):
+        web_config(tmp_path, f"{TLS}, curve_preferences: [X25519]}}")
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

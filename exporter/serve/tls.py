@@ -31,6 +31,15 @@ _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLS
 _CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
 
 
+def knows(curve: str) -> bool:
+    """Whether this Python can choose the curve. That of Debian 12, 3.11.2, does not know X25519."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ecdh_curve(_CURVES[curve])
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
 def server_context(
     cert: Path,
     key: Path,
@@ -43,6 +52,7 @@ def server_context(
     curve: str | None = None,
 ) -> ssl.SSLContext:
     """A context for one certificate. With ``ca``, client certificates are verified, and required if so asked.
+    ``curve`` is one that this Python ``knows``.
 
     Raises ``ConfigError`` naming the file that cannot be used.
     """

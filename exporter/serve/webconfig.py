@@ -21,6 +21,7 @@ import logging
 import os
 import re
 import ssl
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -234,6 +235,12 @@ class WebConfig:
             self._seen = _signature(self._watched)
             assert cert is not None
             assert key is not None
+            curve = section.curve_preferences[0] if section.curve_preferences else None
+            if curve is not None and not tls.knows(curve):
+                raise ConfigError(
+                    f"{self.path}: curve_preferences: this Python ({sys.version.split()[0]}) cannot choose {curve}; "
+                    "leave the line out, and OpenSSL chooses, or name CurveP256"
+                )
             context = tls.server_context(
                 cert,
                 key,
@@ -242,7 +249,7 @@ class WebConfig:
                 versions=(section.min_version, section.max_version),
                 ciphers=section.cipher_suites,
                 server_preference=section.prefer_server_cipher_suites,
-                curve=section.curve_preferences[0] if section.curve_preferences else None,
+                curve=curve,
             )
             if section.client_allowed_sans is not None:
                 sans = frozenset(map(tls.same_name, section.client_allowed_sans))
