@@ -31,8 +31,8 @@ from exporter.revenue.healing import heal
 from exporter.revenue.invoices import ENDPOINTS as INVOICE_ENDPOINTS
 from exporter.revenue.invoices import InvoiceChanges
 from exporter.revenue.ledger import LedgerPoll
-from exporter.revenue.mrr_refresh import refresh_mrr
 from exporter.revenue.payments import FailedPayments
+from exporter.revenue.recompute import refresh_mrr
 from exporter.revenue.whole import Hooks
 from exporter.store import schema, sources
 from exporter.store.database import AWAY, Store, away
