@@ -41,6 +41,11 @@ QUANTITIES: Final = (
     "tokens_input_audio",
     "tokens_output_audio",
     "tokens_cache_read_audio",
+    "tokens_input_image",
+    "tokens_output_image",
+    "tokens_cache_read_image",
+    "tokens_input_video",
+    "tokens_output_video",
 )
 """Quantities a log may hold and a price may ask for, besides ``requests``, which every row has. A business's own
 quantity starts with ``x_``."""

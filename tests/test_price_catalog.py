@@ -84,7 +84,7 @@ def test_the_cost_is_that_of_the_package_and_of_the_file() -> None:
         for provider, model in PRICED
         for most in (10**5, 10**7)  # below and above the lengths of the context from which prices change
         for days in (0, chance.randrange(5 * 365))
-        if compare(provider, model, [chance.randrange(most) for _ in range(9)], days)
+        if compare(provider, model, [chance.randrange(most) for _ in range(12)], days)
     }
     assert len(compared) > 200
 
@@ -105,14 +105,19 @@ def compare(provider: str, model: catalog.Model, counts: list[int], days: int) -
     assert mine == asked(provider, name, tokens, BY_HAND, at)
     n = {kind: tokens.get(kind, 0) for kind in dict.fromkeys((*charges, *(k for k, _ in catalog.KEYS.values())))}
     usage = {
-        "input_tokens": n["tokens_input"] + n["tokens_cache_read"] + n["tokens_cache_write"]
-        + n["tokens_cache_write_1h"] + n["tokens_input_audio"] + n["tokens_cache_read_audio"],
-        "cache_read_tokens": n["tokens_cache_read"] + n["tokens_cache_read_audio"],
+        "input_tokens": sum(n[kind] for kind in catalog.CONTEXT),
+        "cache_read_tokens": n["tokens_cache_read"] + n["tokens_cache_read_audio"] + n["tokens_cache_read_image"],
         "cache_write_tokens": n["tokens_cache_write"] + n["tokens_cache_write_1h"],
         "cache_write_1h_tokens": n["tokens_cache_write_1h"],
         "input_audio_tokens": n["tokens_input_audio"] + n["tokens_cache_read_audio"],
         "cache_audio_read_tokens": n["tokens_cache_read_audio"],
-        "output_tokens": n["tokens_output"] + n["tokens_reasoning"] + n["tokens_output_audio"],
+        "output_tokens": n["tokens_output"] + n["tokens_reasoning"] + n["tokens_output_audio"]
+        + n["tokens_output_image"] + n["tokens_output_video"],
+        "input_image_tokens": n["tokens_input_image"] + n["tokens_cache_read_image"],
+        "cache_image_read_tokens": n["tokens_cache_read_image"],
+        "output_image_tokens": n["tokens_output_image"],
+        "input_video_tokens": n["tokens_input_video"],
+        "output_video_tokens": n["tokens_output_video"],
         "output_audio_tokens": n["tokens_output_audio"],
         "output_reasoning_tokens": n["tokens_reasoning"],
         "input_characters": n["characters"],
@@ -201,6 +206,14 @@ def test_characters_seconds_and_requests_have_prices_too() -> None:
         found = asked(provider, model, of)
         assert isinstance(found, Priced)
         assert abs(found.amounts[0][1] - Decimal(expected)) < Decimal(1).scaleb(-20), model
+
+
+def test_pictures_that_a_model_makes_must_be_told_apart() -> None:
+    """Their tokens cost twelve times what words do: without them a row has no price."""
+    of = {"tokens_input": 1000, "tokens_output": 1290}
+    assert asked("google", "gemini-2.5-flash-image", of) == Unpriced("missing_quantity")
+    found = asked("google", "gemini-2.5-flash-image", {**of, "tokens_output": 0, "tokens_output_image": 1290})
+    assert found == Priced((("usd", Decimal("0.039")),), "gemini-2.5-flash-image", Decimal(1))
 
 
 @pytest.mark.parametrize("starts", [[], [0], [5, 5]])

@@ -2,7 +2,7 @@
 
 The package is imported only where a provider names it, and its version is the one that the file pins: prices change
 with the file alone. Each model becomes what a person would write into the file; one that cannot be written so (prices
-by the time of day, of pictures or of hours that are spoken both ways) is known and has no price.
+by the time of day, of pages or of hours that are spoken both ways) is known and has no price.
 
 A price that goes by the length of the context is chosen by all input of the request, cached or not, and holds for the
 whole request (``genai_prices.types.calc_unit_price``).
@@ -36,6 +36,11 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "input_audio_mtok": ("tokens_input_audio", MILLION),
     "output_audio_mtok": ("tokens_output_audio", MILLION),
     "cache_audio_read_mtok": ("tokens_cache_read_audio", MILLION),
+    "input_image_mtok": ("tokens_input_image", MILLION),
+    "output_image_mtok": ("tokens_output_image", MILLION),
+    "cache_image_read_mtok": ("tokens_cache_read_image", MILLION),
+    "input_video_mtok": ("tokens_input_video", MILLION),
+    "output_video_mtok": ("tokens_output_video", MILLION),
     "web_searches_kcount": ("x_web_searches", THOUSAND),
     "storage_searches_kcount": ("x_storage_searches", THOUSAND),
     "requests_kcount": ("requests", THOUSAND),
@@ -44,8 +49,12 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Its key → our quantity, and how many of it the price is for."""
 
-NEEDED: Final = ("tokens_input", "tokens_output", "requests", "characters", "duration_s")
-"""What every row has where it has a price; the others are optional."""
+NEEDED: Final = (
+    "tokens_input", "tokens_output", "tokens_output_image", "tokens_output_video", "requests", "characters",
+    "duration_s",
+)  # fmt: skip
+"""What every row has where it has a price; the others are optional. Pictures and videos that a model makes cost many
+times what its words do: a log that does not tell them apart has no price, rather than that of words."""
 
 LEAST: Final[Mapping[str, str]] = {"groq": "10"}
 """The seconds of audio that a provider bills at least (``genai_prices.types.ModelInfo.calc_price``)."""
