@@ -266,7 +266,7 @@ def test_lines_that_bend_are_the_book(lines: list[tuple[int, Cell, list[Piece]]]
 def test_what_is_deferred_was_invoiced_by_then(lines: list[tuple[int, Cell, list[Piece]]], at: int) -> None:
     expected = Fraction(0)
     for known_at, _, found in lines:
-        if known_at <= at:
+        if known_at < at:  # as windows count
             booked = sum((Fraction(piece.amount) for piece in found if piece.since < at), Fraction(0))
             expected += booked - sum((earned(piece, at) for piece in found), Fraction(0))
     left = sum(PastEarned(lines, (), FX, apart=False).deferred(at).values())

@@ -273,6 +273,16 @@ def test_a_window_that_begins_before_the_log_does(shop: Shop, capsys: pytest.Cap
     assert "knows nothing" not in capsys.readouterr().out
 
 
+def test_what_is_not_configured_is_not_missed(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = re.sub(r"accounts:\n(  .*\n)+", "accounts: []\n", shop.files[0].read_text())
+    with changed(shop.files[0], alone):
+        assert shop.report(window="2026-10", format="json") == 0
+    found = shown(capsys)
+    rows = {(row["figure"], row["of"]): row["amount"] for row in found["rows"]}  # type: ignore[attr-defined]
+    assert rows["cost", "all"] == rows["cost", "usage"]
+    assert found["doubts"] == []
+
+
 def test_csv_of_models(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     assert shop.report(window="mtd", by="model", format="csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

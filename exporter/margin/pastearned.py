@@ -54,9 +54,9 @@ class PastEarned:
             own, left = earned.setdefault(cell, {}), deferred.setdefault(cell._replace(day=None), {})
             for piece in found:
                 _bend(own, piece)
-                _bend(left, piece, known_at=since, sign=-1)
+                _bend(left, piece, known_at=since + 1, sign=-1)
                 whole, parts = piece.amount.as_integer_ratio()
-                _add(left, max(piece.since + 1, since), 0, whole * over(parts))
+                _add(left, max(piece.since, since) + 1, 0, whole * over(parts))
         for fine, found in packs:
             own = earned.setdefault(cells.setdefault(fine, cells.get(fine) or self._cell(fine)), {})
             for piece in found:
@@ -76,8 +76,8 @@ class PastEarned:
         return {cell: amount for cell, amount in found.items() if amount}
 
     def deferred(self, at: int) -> Mapping[Cell, int]:
-        """What was invoiced by ``at`` and not earned, in 10**-SCALE minor units; only what is not 0. Without packs: a
-        piece of one does not tell when it was sold."""
+        """What was invoiced before ``at`` and not earned, in 10**-SCALE minor units; only what is not 0. Without packs:
+        a piece of one does not tell when it was sold."""
         assert at % BUCKET == 0
         found = {cell: line.at(at) for cell, line in self._deferred.items()}
         return {cell: amount for cell, amount in found.items() if amount}

@@ -13,8 +13,13 @@ from exporter.serve.books import Books
 
 def doubts(books: Books, ledger: Ledger, found: Figures) -> Iterator[str]:
     """A line for each thing that is missing, and what follows from it."""
-    yield from cost_doubts(books, found)
-    yield from _of_revenue(ledger, found)
+    yield from cost_doubts(books, ledger, found)
+    for currency in sorted(found.missing_fx):
+        yield f"no exchange rate: {currency} on some day of the window"
+    if books.sources.usage and found.cost is None:
+        yield "cost is not known"
+    if books.sources.ledger:
+        yield from _revenue_doubts(ledger, found)
     for basis, whole in sorted(found.complete.items()):
         if found.withheld.get(basis):
             why = "less usage has a price than strict.coverage_min asks for"
@@ -23,28 +28,24 @@ def doubts(books: Books, ledger: Ledger, found: Figures) -> Iterator[str]:
             yield f"gross profit on the basis {basis} is at most what is shown"
 
 
-def cost_doubts(books: Books, found: Figures) -> Iterator[str]:
-    """Those of them that concern costs."""
+def cost_doubts(books: Books, ledger: Ledger, found: Figures) -> Iterator[str]:
+    """What is missing from the cost of usage, where it is known."""
     for (provider, reason), requests in sorted((found.unpriced or {}).items()):
         yield f"unpriced: {requests:,} requests of {provider or 'a provider without a name'}, {reason}"
     for provider, requests in sorted(found.quarantined.items()):
         yield f"not believed: the reported cost of {requests:,} requests of {provider}"
-    for currency in sorted(found.missing_fx):
-        yield f"no exchange rate: {currency} on some day of the window"
-    if found.cost is None:
-        yield "cost is not known"
+    if ledger.unreadable_rows:
+        yield f"in no figure: {ledger.unreadable_rows:,} rows of usage logs whose time cannot be read"
     begun = beginnings(books.connection, books.settings, books.as_of).cut
     for source, at in sorted(begun.items()):
         if at > found.window.start:
             yield f"{source} knows nothing of the time before {iso(at)}: its part of the window is missing"
 
 
-def _of_revenue(ledger: Ledger, found: Figures) -> Iterator[str]:
+def _revenue_doubts(ledger: Ledger, found: Figures) -> Iterator[str]:
     for (account, currency), cash in sorted(found.cash.items()):
         if cash.unknown_rows:
             yield f"in no figure: {cash.unknown_rows:,} transactions of {account} in {currency}, of an unknown category"
-    if ledger.unreadable_rows:
-        yield f"in no figure: {ledger.unreadable_rows:,} rows of usage logs whose time cannot be read"
     if ledger.recognized is not None:
         for account, rows in sorted(ledger.recognized.unlinked.items()):
             if rows:

@@ -55,7 +55,7 @@ def report(
         span = span._replace(end=min(span.end, books.at))  # of the running month what is over, as mtd has it
         ledger = books.ledger(span)
         found = books.figures(ledger, span)
-        open_ = list(cost_doubts(books, found) if wanted.focus else doubts(books, ledger, found))
+        open_ = list(cost_doubts(books, ledger, found) if wanted.focus else doubts(books, ledger, found))
         if wanted.focus:
             print("\n".join(as_csv(COLUMNS, list(focus_rows(books, ledger, span)))))  # noqa: T201
         else:
