@@ -75,6 +75,7 @@ def ledger(cash: list[LedgerTotal], usage: list[UsageTotal], mrr: list[MrrTotal]
         buckets=parts_of(usage),
         active={"today": 7},
         unreadable_rows=other.pop("unreadable_rows", 0),
+        usage_since=other.pop("usage_since", None),
     )
 
 
@@ -386,6 +387,23 @@ def test_whole_days_come_from_segments_and_edges_from_buckets(tmp_path: Any, pri
 def test_unreadable_rows_make_every_joint_figure_incomplete(tmp_path: Any, pricing: Pricing) -> None:
     found = today(ledger([total(TODAY, "charge", 100)], [], unreadable_rows=1), pricing, settings(tmp_path))
     assert found.complete == {"cash": False}
+
+
+@pytest.mark.parametrize(
+    ("sold", "since", "complete"),
+    [
+        (TODAY - DAY, TODAY, False),  # what was sold has no cost
+        (TODAY - DAY, TODAY - DAY, True),
+        (TODAY - 40 * DAY, TODAY, True),  # not in this window
+        (TODAY, TODAY, True),  # a business that is as young as its log
+        (TODAY, TODAY - 90 * DAY, True),
+    ],
+)
+def test_revenue_from_before_the_log_makes_margin_at_most(
+    tmp_path: Any, pricing: Pricing, sold: int, since: int, complete: bool
+) -> None:
+    made = ledger([total(sold, "charge", 100)], [], usage_since=since)
+    assert today(made, pricing, settings(tmp_path), "7d").complete == {"cash": complete}
 
 
 def test_same_ledger_same_clock_same_figures(tmp_path: Any, pricing: Pricing) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import create_engine, text
 from test_oracle import Business
 from test_oracle import run as run_once
 
-from exporter.clock import FixedClock
+from exporter.clock import FixedClock, iso
 from exporter.commands.report import BY
 from exporter.demo import usage_log
 from exporter.demo.scenario import history_and_spans
@@ -269,6 +269,10 @@ def test_a_window_that_begins_before_the_log_does(shop: Shop, capsys: pytest.Cap
         r"usage/studio knows nothing of the time before 2026-09-\d\dT00:00:00Z: its part of the window is missing",
         first,
     )
+    with open_books(*shop.files, shop.environment, CLOCK) as books:
+        since = books.ledger(window("today", NOW, books.settings.zone)).usage_since
+    assert since is not None
+    assert iso(since) in first
     assert shop.report(window="2026-10", format="json") == 0
     assert "knows nothing" not in capsys.readouterr().out
 

@@ -96,6 +96,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         if mrr.reporting is not None:
             revenue["mrr"] = run_rate_30d(mrr.reporting)
 
+    logged = not _unlogged(ledger, settings, window)
     joint: dict[str, _Joint] = {}
     if money is not None and cost is not None and plans is not None:
         sides = _Sides(money, cost, plans)
@@ -132,7 +133,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         total_cost=sum(components.values(), Decimal(0)) if fees_known and usage_whole else None,
         gross_profit={basis: one.profit for basis, one in joint.items() if one.profit is not None},
         margin_ratio={basis: one.ratio for basis, one in joint.items() if one.ratio is not None},
-        complete={basis: one.complete and understood[basis] for basis, one in joint.items()},
+        complete={basis: one.complete and understood[basis] and logged for basis, one in joint.items()},
         as_of={basis: one.as_of for basis, one in joint.items()},
         unpriced=cost.unpriced if cost else None,
         coverage=cost.coverage if cost else None,
@@ -222,6 +223,17 @@ def _needs(ledger: Ledger, basis: str) -> tuple[str, ...]:
 def _wasted(cost: Cost, jobs: JobFigures | None) -> dict[tuple[str, str], Decimal]:
     superseded = jobs.superseded if jobs is not None else {}
     return dict(cost.wasted) | {(provider, "superseded"): amount for provider, amount in superseded.items()}
+
+
+def _unlogged(ledger: Ledger, settings: Settings, window: Window) -> bool:
+    """Whether money came in, or was earned, in a part of the window of which no usage log knows anything."""
+    if ledger.usage_since is None or ledger.usage_since <= window.start:
+        return False
+    end = min(window.end, ledger.usage_since)
+    if any(cash.net_sales for cash in ledger.cash.fold(window.start, end, settings.zone).values()):
+        return True
+    earned = recognized_by(ledger, settings, window.start, end)
+    return earned is not None and earned.total != 0
 
 
 def _income(earned: Earnings | None) -> Decimal | None:

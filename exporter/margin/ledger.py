@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from exporter.clock import BUCKET, DAY, bucket_of, day_starts
+from exporter.clock import BUCKET, DAY, bucket_of, day_of, day_start, day_starts
 from exporter.config import Settings
 from exporter.cost.settlement import Settled
 from exporter.margin.cash import Cash, CashKey
@@ -33,7 +33,7 @@ from exporter.store.sourcenames import (
     usage_source,
 )
 from exporter.store.sources import SourceStatus
-from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, findings, revisions
+from exporter.store.usage import UsageKey, UsageTotal, bucket_totals, findings, first_bucket, revisions
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class Ledger:
     ``unreadable_rows`` are rows of usage logs whose time cannot be read: they are in no window. ``groups``: what is
     known by customer and by product, where labels have been chosen. ``recognized`` is missing unless the ledger and the
     invoices of every account may be used. ``settled``: what usage that is paid in advance or by monthly tiers cost.
-    ``jobs``: those that settled, where a log says which rows are one job.
+    ``jobs``: those that settled, where a log says which rows are one job. ``usage_since``: the business day before
+    which no usage log knows anything; None where that is not asked.
     """
 
     sources: Sources
@@ -117,6 +118,7 @@ class Ledger:
     recognized: Recognized | None = None
     settled: Settled = NOTHING
     jobs: Jobs | None = None
+    usage_since: int | None = None
     _priced: dict[tuple[int, int], tuple[Pricing, Settings, Cost]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
@@ -239,8 +241,14 @@ def read_ledger(
         settled=settled,
         groups=groups,
         jobs=memory.jobs.read(connection, logs, first, end, prices),
+        usage_since=_usage_since(connection, logs, zone),
         recognized=_recognized(connection, sources, as_of, start, memory, settings, groups, keys),
     )
+
+
+def _usage_since(connection: Connection, logs: Sequence[str], zone: ZoneInfo) -> int | None:
+    first = [bucket for log in logs if (bucket := first_bucket(connection, log)) is not None]
+    return day_start(day_of(min(first), zone), zone) if first else None
 
 
 def _recognized(

@@ -137,7 +137,7 @@ Nothing is silently zero or partial: what is missing is a series.
 
 gauge margin_figures_complete{basis,window}
     1 when every row in the window is read, priced and converted; 0 when the figures leave something out, so that margin
-    is at most what is shown. @joined
+    is at most what is shown. Also 0 when there was revenue in a part of the window before the usage logs began. @joined
 
 gauge margin_figures_withheld{basis,window,reason}
     1 when gross profit and margin of the window are not shown, because less of its usage has a price than

@@ -40,7 +40,8 @@ WINDOW_NAMES: Final = {
     "prev_month": "Last month",
 }
 _AT_MOST: Final = (
-    '<p class="hint">≤ at most: something in the window has no price, no exchange rate or is not read yet.</p>'
+    '<p class="hint">≤ at most: something in the window has no price, no exchange rate, is not read yet, or lies before'
+    " the usage log.</p>"
 )
 BASIS_NAMES: Final = {"cash": "Cash", "mrr": "MRR", "recognized": "Recognised"}
 
