@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -165,14 +166,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         try:
             found = rehearse(names, options.as_shipped, say)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             say(str(error))
             return False
         print(told(title, found), flush=True)
         return not found.missing
 
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        passed = list(pool.map(run, runs))
+        try:
+            passed = list(pool.map(run, runs))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)  # those under way end with their demos, which have heard it, too
+            return 130
     print(f"{sum(passed)} of {len(passed)} fired all of their alerts, after {time.monotonic() - begun:.0f} s")
     return 0 if all(passed) else 1
 
