@@ -93,7 +93,7 @@ def watch(
     while expected - set(fired) and time.monotonic() - begun < limit:
         alive()
         now = states(prometheus)
-        for name in sorted({*now, *before} - ALWAYS):
+        for name in sorted({*now, *before} - (ALWAYS - expected)):
             if now.get(name) != before.get(name):
                 say(f"{name} {now.get(name, 'resolved')}")
             if now.get(name) == "firing":
