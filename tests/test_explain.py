@@ -237,7 +237,7 @@ def test_one_line_for_what_is_wrong(tmp_path: Path) -> None:
     fails(StateError, "holds no state of margin-exporter", env=environment(f"sqlite:///{tmp_path}/empty.db"))
     assert not (tmp_path / "none.db").exists()
     (tmp_path / "text.db").write_text("this is no database, but long enough to be taken for one by its size" * 20)
-    fails(StateError, "does not answer", env=environment(f"sqlite:///{tmp_path}/text.db"))
+    fails(StateError, "is not a database", env=environment(f"sqlite:///{tmp_path}/text.db"))
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from exporter.errors import StateError
 from exporter.store import schema
 from exporter.store.database import Store
 from exporter.store.migrations import migrate
+from exporter.store.reading import reading
 
 DATA = Path(__file__).parent / "data"
 Shape = dict[str, tuple[set[tuple[str, str, bool]], list[str], set[str | None]]]
@@ -78,3 +79,13 @@ def test_a_place_that_can_hold_no_state(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match=r"file/margin\.db: .*; it must be a file in a directory that the exporter's"):
         Store(f"sqlite:///{tmp_path}/file/margin.db")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "margin.db").write_text("name,amount\n")
+    store = Store(f"sqlite:///{tmp_path}/margin.db")
+    with pytest.raises(StateError, match=r"margin\.db: the state database is none: .*; name another file"):
+        store.prepare()
+    store.close()
+    with pytest.raises(StateError, match="file is not a database"), reading(f"sqlite:///{tmp_path}/margin.db"):
+        pass

@@ -119,6 +119,10 @@ def test_a_driver_that_is_not_installed_changes_nothing(shop: Shop, monkeypatch:
             "attempt to write a readonly database",
             "the state database cannot be written: .*; the exporter's user must own",
         ),
+        (
+            "unable to open database file",
+            "the state database cannot be opened: .*; its directory must be",
+        ),
         ("connection refused", "the state database does not answer: connection refused$"),
     ],
 )

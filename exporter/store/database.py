@@ -105,7 +105,7 @@ class Store:
         try:
             with self._lock, self.engine.execution_options(writes=True).begin() as connection:
                 migrate(connection)
-        except AWAY as error:
+        except DBAPIError as error:
             raise StateError(f"state {self.url.render_as_string(hide_password=True)}: {away(error)}") from None
 
     @contextmanager
@@ -173,14 +173,23 @@ def _lock_file(path: str, database: str) -> int:
     return descriptor
 
 
+_SIGNS = (
+    ("disk is full", "has no room", "free some on its disk, then the exporter goes on by itself"),
+    ("No space left", "has no room", "free some on its disk, then the exporter goes on by itself"),
+    ("readonly", "cannot be written", "the exporter's user must own the file and its directory"),
+    ("unable to open", "cannot be opened", "its directory must be writable, too: SQLite keeps -wal and -shm beside it"),
+    ("not a database", "is none", "name another file, or move this one away"),
+)
+"""By what a driver says: what is the matter, and what to do."""
+
+
 def away(error: BaseException) -> str:
     """One line for the log on an error of ``AWAY``: the driver's own first line, without SQL and values."""
     original = getattr(error, "orig", None) or error
     said = (str(original).splitlines() or [type(original).__name__])[0]
-    if "disk is full" in said or "No space left" in said:
-        return f"the state database has no room: {said}; free some on its disk, then the exporter goes on by itself"
-    if "readonly" in said:
-        return f"the state database cannot be written: {said}; the exporter's user must own the file and its directory"
+    for sign, what, to_do in _SIGNS:
+        if sign in said:
+            return f"the state database {what}: {said}; {to_do}"
     return f"the state database does not answer: {said}"
 
 

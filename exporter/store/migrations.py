@@ -74,8 +74,9 @@ def migrate(connection: Connection) -> None:
     )
     if found > schema.SCHEMA_VERSION:
         raise StateError(
-            f"state: its schema is version {found}, this margin-exporter knows up to {schema.SCHEMA_VERSION}; "
-            "run the newer margin-exporter, or restore the state from before the upgrade"
+            f"state {connection.engine.url.render_as_string(hide_password=True)}: its schema is version {found}, this "
+            f"margin-exporter knows up to {schema.SCHEMA_VERSION}; run the newer margin-exporter, or restore the state "
+            "from before the upgrade"
         )
     for version in range(found, schema.SCHEMA_VERSION):
         STEPS[version](connection)
