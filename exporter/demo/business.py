@@ -16,6 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from exporter import heap
 from exporter.demo import usage_log
 from exporter.demo.facts import History, Usage
 from exporter.demo.live import Live, running_live
@@ -125,6 +126,7 @@ def spoil(told: History, rows: list[Usage], troubles: Sequence[Trouble]) -> None
 
 
 def _run(parent: Connection, seed: int, usage_url: str, faults: Sequence[str]) -> None:
+    heap.settle()  # what is told stays: the search for garbage would go through all of it again and again
     now, troubles = int(time.time()), chosen(faults)
     told, spans = tell(seed, now, troubles)
     parent.send("told")

@@ -34,8 +34,7 @@ class Pricing:
         self.book = book
         self._canonical_status = canonical_status
         self._known: WeakKeyDictionary[Part, tuple[Fx, ZoneInfo, object, Cost]] = WeakKeyDictionary()
-        self._labels: dict[UsageKey, tuple[str, str]] = {}
-        self._statuses: dict[UsageKey, Status] = {}
+        self._told: dict[UsageKey, tuple[tuple[str, str], Status]] = {}
         self._settling: dict[str, Settling] = {}
         self._metered = any(provider.metered for provider in book.providers.values())
 
@@ -47,10 +46,19 @@ class Pricing:
     def status(self, key: UsageKey) -> Status:
         """The canonical status of a kind of usage; of a log that the configuration does not name any more nobody knows
         what its words mean."""
-        found = self._statuses.get(key)
+        return self.tell(key)[1]
+
+    def labels(self, key: UsageKey) -> tuple[str, str]:
+        """The labels ``provider`` and ``model`` of a kind of usage; bounded by the price book."""
+        return self.tell(key)[0]
+
+    def tell(self, key: UsageKey) -> tuple[tuple[str, str], Status]:
+        """Labels and status of a kind of usage."""
+        found = self._told.get(key)
         if found is None:
             means = self._canonical_status.get(key.source)
-            found = self._statuses[key] = "unknown" if means is None else means(key.status)
+            labels = (self.book.provider_label(key.provider), self.book.model_label(key))
+            found = self._told[key] = (labels, "unknown" if means is None else means(key.status))
         return found
 
     def settling(self, zone: ZoneInfo) -> Settling:
@@ -58,13 +66,6 @@ class Pricing:
         if zone.key not in self._settling:
             self._settling[zone.key] = Settling(self.book, zone, self.status)
         return self._settling[zone.key]
-
-    def labels(self, key: UsageKey) -> tuple[str, str]:
-        """The labels ``provider`` and ``model`` of a kind of usage; bounded by the price book."""
-        found = self._labels.get(key)
-        if found is None:
-            found = self._labels[key] = (self.book.provider_label(key.provider), self.book.model_label(key))
-        return found
 
     def __call__(self, key: UsageKey, total: UsageTotal) -> Outcome:
         """Price one total alone. What is metered costs its nominal price, as if nothing had been used before: enough
@@ -102,7 +103,7 @@ class Pricing:
         return known[3]
 
 
-@dataclass
+@dataclass(slots=True)
 class Cost:
     """Usage of one window, priced. Money is in major units of the reporting currency.
 
@@ -211,7 +212,7 @@ def _price(
         if isinstance(outcome, Pending):
             continue
         cost.billable_requests += total.requests
-        label = pricing.labels(key)
+        label, status = pricing.tell(key)
         if chosen.quarantined:
             cost.quarantined[label[0]] = cost.quarantined.get(label[0], 0) + total.requests
         for kind, amounts in chosen.amounts.items():
@@ -234,7 +235,6 @@ def _price(
         assert chosen.kind is not None  # what has a cost has it from somewhere
         _add(spent, (label, chosen.kind), amount)
         cost.by_key[total.key_id] = amount
-        status = pricing.status(key)
         if status != "succeeded":
             _add(cost.wasted, (label[0], status), amount)
         if outcome.list_amounts is not None:
