@@ -99,7 +99,7 @@ def _reported_terms(book: PriceBook, key: UsageKey, at: int) -> Terms | None:
     dated = provider.unit_price_at(unit, at)
     if dated is None:
         return None
-    return Terms((Term(quantity, dated.currency, EXACT.multiply(dated.price, paid), dated.price),), label, WHOLE)
+    return Terms((Term.of(quantity, dated.currency, dated.price, paid),), label, WHOLE)
 
 
 def drawn_terms(book: PriceBook, key: UsageKey, status: Status, at: int) -> Terms | None:

@@ -75,12 +75,19 @@ class Pending:
 
 
 class Term(NamedTuple):
-    """The money for one of ``quantity``, with the billed fraction in it; ``listed`` before discounts."""
+    """The money for one of ``quantity`` as it is counted (a request, or 10⁻⁶ of any other), with the billed fraction in
+    it; ``listed`` before discounts."""
 
     quantity: str
     currency: str
     rate: Decimal
     listed: Decimal
+
+    @classmethod
+    def of(cls, quantity: str, currency: str, listed: Decimal, contracted: Decimal) -> Term:
+        """The term that asks ``listed`` for one of ``quantity``, and is paid by the part ``contracted`` of it."""
+        counted = listed if quantity == REQUESTS else EXACT.multiply(listed, SCALE)
+        return cls(quantity, currency, EXACT.multiply(counted, contracted), counted)
 
 
 class Meter(NamedTuple):
@@ -156,12 +163,12 @@ def price_of(
     amounts: dict[str, Decimal] = {}
     listed: dict[str, Decimal] = {}
     for quantity, currency, paid, nominal in terms.terms:
-        counted = count_of(quantity, requests, measures)
-        if counted < ZERO:
+        number = requests if quantity == REQUESTS else measures.get(quantity, -1)
+        if number < 0:
             return Unpriced("bad_row")
-        amounts[currency] = EXACT.fma(counted, paid, amounts.get(currency, ZERO))
+        amounts[currency] = EXACT.fma(number, paid, amounts.get(currency, ZERO))
         if terms.discounted:
-            listed[currency] = EXACT.fma(counted, nominal, listed.get(currency, ZERO))
+            listed[currency] = EXACT.fma(number, nominal, listed.get(currency, ZERO))
     for metered, rate in zip(terms.metered, rates or (), strict=bool(terms.metered)):
         counted = count_of(metered.quantity, requests, measures)
         if counted < ZERO:
@@ -234,14 +241,14 @@ def _entry_terms(
         elif unit is not None and provider.pooled(unit, at):
             metered.append(Metered(quantity, factor, Meter(provider.name, "", unit), contracted))
         elif currency is not None:
-            terms.append(Term(quantity, currency, EXACT.multiply(factor, contracted), factor))
+            terms.append(Term.of(quantity, currency, factor, contracted))
         else:
             assert unit is not None  # one of the two is given: the file is checked
             price_of_unit = provider.unit_price_at(unit, at)
             if price_of_unit is None:
                 return Unpriced("no_unit_price")
             listed = EXACT.multiply(factor, price_of_unit.price)
-            terms.append(Term(quantity, price_of_unit.currency, EXACT.multiply(listed, contracted), listed))
+            terms.append(Term.of(quantity, price_of_unit.currency, listed, contracted))
     return Terms(tuple(terms), entry.id, fraction, tuple(metered), entry.estimated, _uncharged(parts, key))
 
 
