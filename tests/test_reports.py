@@ -468,7 +468,12 @@ def test_the_forecast_is_that_of_metrics(shop: Shop, capsys: pytest.CaptureFixtu
     rows = {(row["figure"], row["basis"]): row for row in json.loads(capsys.readouterr().out)}
     assert Decimal(rows["revenue", "cash"]["p50"]) == shop.view.month_end.revenue["cash"].p50
     assert forecast(*shop.files, shop.environment, "table", backtest=False) == 0
-    assert capsys.readouterr().out.startswith("figure          basis")
+    head, as_of, _, heads, first, *_, doubt = capsys.readouterr().out.splitlines()
+    assert head == "2026-11, at its end"
+    assert as_of.startswith("as of stripe/demo/invoices 2026-11-22T15:16:24Z")
+    assert heads.startswith("figure          basis")
+    assert first.startswith("revenue         cash")
+    assert doubt == "gross profit on the basis recognized is at most what is shown"
 
 
 def test_the_errors_of_past_forecasts(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from exporter.margin.monthend import Daily, MonthEnd, daily, month_end_of, read_
 from exporter.margin.remembered import Kept
 from exporter.margin.renewals import Renewals, read_periods, renewals_of
 from exporter.margin.windows import Window, window, windows
-from exporter.serve.books import Books, open_books
+from exporter.serve.books import Books, open_books, said
+from exporter.serve.doubts import doubts
 from exporter.serve.forms import Value, aligned, as_csv, as_json, objects, places_of
 from exporter.store import schema
 
@@ -35,17 +37,24 @@ def forecast(
     with open_books(config_file, pricing_file, environment) as books:
         found = _backtest(books) if backtest else _now(books)
         places = places_of(books.settings.reporting_currency)
-    heads, rows = found
     if form == "table":
-        lines = aligned(heads, rows, places)
+        lines = [*found.said, *aligned(found.heads, found.rows, places), *(("", *found.open) if found.open else ())]
+    elif form == "csv":
+        lines = list(as_csv(found.heads, found.rows))
     else:
-        lines = as_csv(heads, rows) if form == "csv" else iter([as_json(objects(heads, rows))])
-    for line in lines:
-        print(line)  # noqa: T201
+        lines = [as_json(objects(found.heads, found.rows))]
+    print("\n".join(lines))  # noqa: T201
     return 0
 
 
-Table = tuple[Sequence[str], Sequence[Sequence[Value]]]
+@dataclass(frozen=True)
+class Table:
+    """``rows`` under ``heads``; ``said`` before them, and after them what is ``open``: for people."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+    said: Sequence[str] = ()
+    open: Sequence[str] = ()
 
 
 def _now(books: Books) -> Table:
@@ -55,11 +64,16 @@ def _now(books: Books) -> Table:
     month = figures(ledger, books.pricing, settings, at, window("mtd", at, settings.zone))
     found = month_end_of(ledger, books.pricing, settings, at, month, renewals)
     rows = list(_rows(found))
+    doubtful = list(doubts(books, ledger, month))
     if not rows:
-        raise StateError("there is no forecast yet: 14 days must be known of the ledger and of the usage log")
-    return ("figure", "basis", "p10", "p50", "p90", "currency"), [
-        [*row, "" if row[0] == "gross margin %" else settings.reporting_currency] for row in rows
-    ]
+        needed = "14 days must be known of the ledger and of the usage log, with their exchange rates"
+        raise StateError("; ".join([f"there is no forecast yet: {needed}", *doubtful]))
+    return Table(
+        ("figure", "basis", "p10", "p50", "p90", "currency"),
+        [[*row, "" if row[0] == "gross margin %" else settings.reporting_currency] for row in rows],
+        [f"{day_of(at, settings.zone):%Y-%m}, at its end", f"as of {said(books)}", ""],
+        doubtful,
+    )
 
 
 def _rows(found: MonthEnd) -> Iterator[list[Value]]:
@@ -94,7 +108,7 @@ def _backtest(books: Books) -> Table:
     found = list(scores(list(trials(days, history, renewals, settings))))
     if not found:
         raise StateError("there is nothing to test yet: a whole month and the 28 days before its fifth must be known")
-    return (
+    return Table(
         ("figure", "after day", "months", *(f"{method} error %" for method in METHODS), "in p10-p90"),
         [_score(one) for one in sorted(found, key=lambda one: (one.figure, one.day))],
     )
