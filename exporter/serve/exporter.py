@@ -5,32 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.clock import Clock
-from exporter.config import AccountSettings, UsageSettings
-from exporter.cost.jobbooks import JobPrices
-from exporter.cost.source import UsageSource
+from exporter.config import AccountSettings
 from exporter.errors import LeaseLost, MarginError, StateError
 from exporter.margin.choice import Choice
 from exporter.revenue.client import StripeReader
-from exporter.revenue.poll import StripeSource
-from exporter.revenue.reconciliation import Reconciliation
 from exporter.serve.configuration import Configuration, Loaded
 from exporter.serve.deliveries import Deliveries
-from exporter.serve.news import News, WakeRates
+from exporter.serve.jobs import Job, Made, make_jobs
+from exporter.serve.news import WakeRates
 from exporter.serve.scheduler import Scheduler, Trouble
 from exporter.serve.snapshots import REFRESH, Snapshots
 from exporter.serve.waking import Waker
 from exporter.store.audit import record
 from exporter.store.database import AWAY, Store, away
 from exporter.store.lease import TTL, Lease
-from exporter.store.sourcenames import usage_source
 
 log = logging.getLogger("exporter.serve")
 
@@ -47,22 +41,6 @@ UNWRITTEN: tuple[type[Exception], ...] = (LeaseLost, *AWAY)
 
 RELEASE_TIME = 1.0
 """Seconds that giving the lease back may take at the end: a write under way, or a state that is gone, may block it."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One source's read: ``poll`` is one turn, ``interval`` the seconds between two as in force now, ``stop`` ends
-    a turn that is under way. ``news`` is another value after a turn that has changed what is stored."""
-
-    name: str
-    interval: Callable[[], float]
-    poll: Callable[[], None]
-    stop: Callable[[], None]
-    news: Callable[[], object] = lambda: None
-
-
-Made = tuple[list[Job], list[StripeSource]]
-"""What a configuration is made into: all jobs, and the accounts among them."""
 
 
 class Exporter:
@@ -97,37 +75,7 @@ class Exporter:
         self._jobs, self._accounts = self._make_jobs(configuration.current)
 
     def _make_jobs(self, loaded: Loaded) -> Made:
-        """Raises ConfigError where a driver is not installed."""
-        jobs: list[Job] = []
-        accounts: list[StripeSource] = []
-        for account in loaded.settings.accounts:
-            reader = self._reader(account, self._clock)
-            stripe = StripeSource(
-                self.store,
-                account,
-                loaded.settings.mrr,
-                self._clock,
-                reader=reader,
-                before=accounts,
-                customer_keys=loaded.settings.customer_keys,
-            )
-            accounts.append(stripe)
-            jobs += _stripe_jobs(stripe, News(self.store, account.name))
-            if account.reconciles:
-                check = Reconciliation(self.store, account, self._clock, reader)
-                jobs.append(_check_job(check))
-        for usage_log in loaded.settings.usage:
-            source = UsageSource(
-                self.store,
-                usage_log,
-                loaded.settings.zone,
-                lambda: self.configuration.current.book,
-                self._clock,
-                lambda key: self.configuration.current.pricing.status(key),
-                JobPrices(loaded.settings.fx, loaded.settings.jobs.buckets),
-            )
-            jobs.append(_usage_job(source, usage_log))
-        return jobs, accounts
+        return make_jobs(loaded, self.store, self._clock, self._reader, lambda: self.configuration.current)
 
     def tick(self) -> None:
         """One poll cycle: the lease, every source once, a new snapshot. The scheduler does the same, each in time."""
@@ -316,28 +264,6 @@ class Exporter:
             self._lease.release()
         except (SQLAlchemyError, StateError) as error:
             log.warning("lease not given back; it expires by itself in %.0f s: %s", self._lease.ttl, _first_line(error))
-
-
-def _stripe_jobs(stripe: StripeSource, news: News) -> list[Job]:
-    def interval() -> float:
-        return stripe.interval  # the account's read allowance may stretch it
-
-    return [
-        Job(stripe.ledger, interval, stripe.poll_ledger, stripe.stop, news.ledger),
-        Job(stripe.subscriptions, interval, stripe.poll_subscriptions, stripe.stop, news.events),
-        *(Job(source, interval, partial(stripe.poll_list, source), stripe.stop) for source in stripe.lists),
-    ]
-
-
-def _check_job(check: Reconciliation) -> Job:
-    return Job(check.name, lambda: check.interval, check.poll, check.stop)
-
-
-def _usage_job(source: UsageSource, settings: UsageSettings) -> Job:
-    def interval() -> float:
-        return source.interval  # a log without an index is read less often
-
-    return Job(usage_source(settings.name), interval, source.poll, source.stop)
 
 
 def _first_line(error: BaseException) -> str:
