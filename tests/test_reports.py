@@ -40,7 +40,8 @@ from exporter.margin.usage import Pricing
 from exporter.margin.windows import window, windows
 from exporter.serve.books import open_books
 from exporter.serve.close import Wanted as CloseWanted
-from exporter.serve.close import close, read_closes, write_closes
+from exporter.serve.close import close
+from exporter.serve.closefile import read_closes, write_closes
 from exporter.serve.forecast import forecast
 from exporter.serve.report import Wanted, report
 from exporter.serve.snapshots import View, samples_of

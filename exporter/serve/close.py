@@ -7,14 +7,12 @@ the earlier ones stay in it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
 
 from exporter.clock import Clock, SystemClock, iso, month_after
 from exporter.errors import ConfigError, MarginError, StateError
@@ -26,17 +24,16 @@ from exporter.margin.pastrecognized import PastRecognized
 from exporter.margin.windows import window
 from exporter.money import major
 from exporter.serve.books import Books, open_books
+from exporter.serve.closefile import Close, read_closes, write_closes
 from exporter.serve.doubts import doubts
 from exporter.serve.forms import Value, aligned, as_json, counted, exact, places_of, signed
 from exporter.serve.reconcile import Compared, compared
-from exporter.serve.wholefile import write_whole
 from exporter.store.ledger import balances
 from exporter.store.sourcenames import invoices_source, ledger_source
 from exporter.store.usage import reprice_pending
 
 SAME, DIFFERS = 0, 3
 """Exit statuses: nothing has changed since the close (or it was made now), something has. 1 is an error."""
-FORMAT: Final = "margin-close/1"
 
 
 @dataclass(frozen=True)
@@ -48,28 +45,6 @@ class Wanted:
     again: bool = False
     offline: bool = False
     format: str = "table"
-
-
-@dataclass(frozen=True)
-class Close:
-    """A month as it was known. ``lines``: figures in the reporting currency unless a line names another, by name, in
-    the order of the page; ``reconciliation`` and ``doubts`` are for people."""
-
-    month: str
-    closed_at: str
-    start: str
-    end: str
-    time_zone: str
-    currency: str
-    as_of: Mapping[str, str]
-    pricing: str
-    lines: Mapping[str, Decimal]
-    reconciliation: Sequence[str]
-    doubts: Sequence[str]
-
-    def document(self) -> dict[str, object]:
-        """For JSON: amounts are texts."""
-        return {**vars(self), "lines": {name: exact(amount) for name, amount in self.lines.items()}}
 
 
 def close(
@@ -227,38 +202,6 @@ def changes(former: Close, now: Close) -> Iterator[tuple[str, Decimal | None, De
         was, is_ = former.lines.get(name), now.lines.get(name)
         if was != is_:
             yield name, was, is_
-
-
-# --- the file -------------------------------------------------------------------------------------------------------
-
-
-def read_closes(file: Path) -> list[Close]:
-    """The closes that a file holds, oldest first; none where there is no file. Raises StateError."""
-    try:
-        text = file.read_text("utf-8")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StateError(f"{file}: cannot be read: {error.strerror}") from None
-    try:
-        document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise StateError(f"{file}: its format is {document['format']!r}, this program reads {FORMAT}")
-        return [
-            Close(**{**one, "lines": {name: Decimal(amount) for name, amount in one["lines"].items()}})
-            for one in document["closes"]
-        ]
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-        raise StateError(f"{file}: is not a file of closes ({error}); move it away to begin anew") from None
-
-
-def write_closes(file: Path, closes: Sequence[Close]) -> None:
-    """Keep them in ``file``, and make its directory. Raises StateError."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateError(f"{file.parent}: cannot be made: {error.strerror}") from None
-    write_whole(file, [as_json({"format": FORMAT, "closes": [one.document() for one in closes]}), "\n"])
 
 
 # --- output ---------------------------------------------------------------------------------------------------------
