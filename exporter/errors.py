@@ -49,3 +49,8 @@ class StateError(MarginError):
 
 class LeaseLost(MarginError):
     """The writer's lease is held by another process."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

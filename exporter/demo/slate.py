@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.errors import ConfigError
+from exporter.errors import ConfigError, first_line
 
 MARK = Table("margin_demo", MetaData(), Column("made_by_the_demo", Integer))
 """Stands in every database that the demo has made."""
@@ -23,7 +23,7 @@ def clean_slate(url: str) -> str:
     try:
         _empty(engine, address.render_as_string())
     except SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(f"demo database {address.render_as_string()}: {reason}") from None
     finally:
         engine.dispose()

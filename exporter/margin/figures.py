@@ -76,32 +76,15 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     money = _join(days, settings) if cash_known else None
     cost = _cost(ledger, pricing, settings, window.start, window.end) if usage_known else None
     plans = _plans(ledger, pricing, settings, window.start, window.end) if usage_known else None
-    missing_fx = set(cost.missing_fx if cost else ()) | set(money.missing_fx if money else ())
-    missing_fx |= plans.missing_fx if plans else set()
-
-    revenue: dict[str, Decimal] = {}
-    understood = {"cash": True}
-    if money and money.whole:
-        revenue["cash"] = money.net_sales
-    earned = recognized_by(ledger, settings, window.start, window.end)
-    if earned is not None:
-        understood["recognized"] = _explained(ledger, earned)
-        missing_fx |= earned.missing_fx
-        if not earned.missing_fx:
-            revenue["recognized"] = earned.total
-    mrr = mrr_of(ledger, settings, at) if window.name == "30d" else None
-    if mrr is not None:
-        understood["mrr"] = mrr.whole
-        missing_fx |= mrr.missing_fx
-        if mrr.reporting is not None:
-            revenue["mrr"] = run_rate_30d(mrr.reporting)
+    brought = _brought(ledger, settings, at, window, money)
+    missing_fx = brought.missing_fx.union(*(side.missing_fx for side in (money, cost, plans) if side))
 
     logged = not _unlogged(ledger, settings, window)
     joint: dict[str, _Joint] = {}
     if money is not None and cost is not None and plans is not None:
         sides = _Sides(money, cost, plans)
-        for basis in understood:
-            found = _join_sides(ledger, pricing, settings, window, basis, sides, revenue.get(basis))
+        for basis in brought.whole:
+            found = _join_sides(ledger, pricing, settings, window, basis, sides, brought.revenue.get(basis))
             if found is not None:
                 joint[basis] = found
 
@@ -118,7 +101,7 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
     return Figures(
         window=window,
         cash=_by_account(days, ledger),
-        revenue=revenue,
+        revenue=brought.revenue,
         cost=cost.by_model if cost else None,
         off_list=cost.off_list if cost else {},
         estimated=cost.estimated if cost else {},
@@ -133,14 +116,45 @@ def figures(ledger: Ledger, pricing: Pricing, settings: Settings, at: int, windo
         total_cost=sum(components.values(), Decimal(0)) if fees_known and usage_whole else None,
         gross_profit={basis: one.profit for basis, one in joint.items() if one.profit is not None},
         margin_ratio={basis: one.ratio for basis, one in joint.items() if one.ratio is not None},
-        complete={basis: one.complete and understood[basis] and logged for basis, one in joint.items()},
+        complete={basis: one.complete and brought.whole[basis] and logged for basis, one in joint.items()},
         as_of={basis: one.as_of for basis, one in joint.items()},
         unpriced=cost.unpriced if cost else None,
         coverage=cost.coverage if cost else None,
-        missing_fx=frozenset(missing_fx),
+        missing_fx=missing_fx,
         active_users=ledger.active.get(window.name) if usage_known else None,
         collected_tax=_collected_tax(ledger, settings, window),
     )
+
+
+@dataclass(frozen=True)
+class _Brought:
+    """Revenue of a window by basis, as far as there was a rate. ``whole``: the bases of which something is known, and
+    whether nothing is left out of their revenue."""
+
+    revenue: Mapping[str, Decimal]
+    whole: Mapping[str, bool]
+    missing_fx: frozenset[str]
+
+
+def _brought(ledger: Ledger, settings: Settings, at: int, window: Window, money: _Joined | None) -> _Brought:
+    revenue: dict[str, Decimal] = {}
+    whole = {"cash": True}  # its unknown rows are looked at where both sides are joined
+    missing_fx: set[str] = set()
+    if money and money.whole:
+        revenue["cash"] = money.net_sales
+    earned = recognized_by(ledger, settings, window.start, window.end)
+    if earned is not None:
+        whole["recognized"] = _explained(ledger, earned)
+        missing_fx |= earned.missing_fx
+        if not earned.missing_fx:
+            revenue["recognized"] = earned.total
+    mrr = mrr_of(ledger, settings, at) if window.name == "30d" else None
+    if mrr is not None:
+        whole["mrr"] = mrr.whole
+        missing_fx |= mrr.missing_fx
+        if mrr.reporting is not None:
+            revenue["mrr"] = run_rate_30d(mrr.reporting)
+    return _Brought(revenue, whole, frozenset(missing_fx))
 
 
 @dataclass(frozen=True)

@@ -68,55 +68,66 @@ class GroupMemory:
         """The dimensions that have been chosen for, with their money of ``accounts`` from ``start`` on and usage of
         ``segments``."""
         found: dict[str, Grouped] = {}
+        revised = {part.start: revisions.get(part.start // DAY * DAY) for part in segments}
         if get_cursor(connection, CHOICE, CUSTOMER):
-            labels = members(connection, CUSTOMER)
-            stamps: dict[int, object] = {
-                part.start: (revisions.get(part.start // DAY * DAY), labels) for part in segments
-            }
-            found[CUSTOMER] = Grouped(
-                labels,
-                OTHER,
-                self._cash_of(connection, accounts, labels, start),
-                self._shares(
-                    CUSTOMER,
-                    stamps,
-                    lambda starts: (
-                        total if total.customer_id else total._replace(customer_id=UNATTRIBUTED)
-                        for total in totals_of_customers(connection, starts, ("", *labels))
-                    ),
-                ),
-                lambda _key: None,
-                self._days,
-                requests=self._requests,
-            )
+            found[CUSTOMER] = self._customers(connection, accounts, revised, start)
         if reason := get_cursor(connection, CHOICE, PRODUCT):
-            labels = members(connection, PRODUCT)
-            known = frozenset(labels)
-
-            def label(product: str) -> str:
-                return product if product in known else OTHER
-
-            silent = [key_id for key_id, key in keys.items() if not key.product]
-            sources = sorted({keys[key_id].source for key_id in silent})
-            stamps = {part.start: (revisions.get(part.start // DAY * DAY), labels, reason) for part in segments}
-            found[PRODUCT] = Grouped(
-                labels,
-                UNATTRIBUTED,
-                self._cash_by_product(connection, accounts, known, start),
-                self._shares(
-                    PRODUCT,
-                    stamps,
-                    lambda starts: (
-                        total._replace(customer_id=label(total.customer_id))
-                        for total in usage_by_only_product(connection, sources, starts, silent)
-                    ),
-                ),
-                lambda key: label(key.product) if key.product else None,
-                self._days,
-                linked=True,
-                requests=self._requests,
-            )
+            found[PRODUCT] = self._products(connection, accounts, revised, keys, start, reason)
         return found
+
+    def _customers(
+        self, connection: Connection, accounts: Sequence[str], revised: Mapping[int, Revision | None], start: int
+    ) -> Grouped:
+        labels = members(connection, CUSTOMER)
+
+        def read(starts: Sequence[int]) -> Iterable[CustomerTotal]:
+            for total in totals_of_customers(connection, starts, ("", *labels)):
+                yield total if total.customer_id else total._replace(customer_id=UNATTRIBUTED)
+
+        stamps = {at: (revision, labels) for at, revision in revised.items()}
+        return Grouped(
+            labels,
+            OTHER,
+            self._cash_of(connection, accounts, labels, start),
+            self._shares(CUSTOMER, stamps, read),
+            lambda _key: None,
+            self._days,
+            requests=self._requests,
+        )
+
+    def _products(
+        self,
+        connection: Connection,
+        accounts: Sequence[str],
+        revised: Mapping[int, Revision | None],
+        keys: Mapping[int, UsageKey],
+        start: int,
+        reason: str,
+    ) -> Grouped:
+        """``reason``: what the choice was made for; with another one customers may have other products."""
+        labels = members(connection, PRODUCT)
+        known = frozenset(labels)
+        silent = [key_id for key_id, key in keys.items() if not key.product]
+        sources = sorted({keys[key_id].source for key_id in silent})
+
+        def label(product: str) -> str:
+            return product if product in known else OTHER
+
+        def read(starts: Sequence[int]) -> Iterable[CustomerTotal]:
+            for total in usage_by_only_product(connection, sources, starts, silent):
+                yield total._replace(customer_id=label(total.customer_id))
+
+        stamps = {at: (revision, labels, reason) for at, revision in revised.items()}
+        return Grouped(
+            labels,
+            UNATTRIBUTED,
+            self._cash_by_product(connection, accounts, known, start),
+            self._shares(PRODUCT, stamps, read),
+            lambda key: label(key.product) if key.product else None,
+            self._days,
+            linked=True,
+            requests=self._requests,
+        )
 
     def _cash_of(
         self, connection: Connection, accounts: Sequence[str], labels: Sequence[str], start: int

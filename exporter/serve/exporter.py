@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.clock import Clock
 from exporter.config import AccountSettings
-from exporter.errors import LeaseLost, MarginError, StateError
+from exporter.errors import LeaseLost, MarginError, StateError, first_line
 from exporter.margin.choice import Choice
 from exporter.revenue.client import StripeReader
 from exporter.serve.configuration import Configuration, Loaded
@@ -241,7 +241,7 @@ class Exporter:
             with self.store.write() as connection:
                 record(connection, self._clock.now(), event, detail)
         except UNWRITTEN as error:
-            log.warning("not in the audit log: %s event=%s", _first_line(error), event)
+            log.warning("not in the audit log: %s event=%s", first_line(error), event)
 
     def stop(self) -> None:
         """Stop polling and give the lease back. A read under way is left: what it has not committed is read again."""
@@ -263,8 +263,4 @@ class Exporter:
         try:
             self._lease.release()
         except (SQLAlchemyError, StateError) as error:
-            log.warning("lease not given back; it expires by itself in %.0f s: %s", self._lease.ttl, _first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+            log.warning("lease not given back; it expires by itself in %.0f s: %s", self._lease.ttl, first_line(error))

@@ -20,7 +20,7 @@ from exporter.cost.priceexplain import Explained, explain
 from exporter.cost.pricing import Amounts, Priced, Unpriced
 from exporter.cost.rowread import read_row
 from exporter.cost.usagedb import UsageDatabase
-from exporter.errors import ConfigError, MarginError
+from exporter.errors import ConfigError, MarginError, first_line
 from exporter.margin.ledger import settled_usage
 from exporter.margin.usage import Pricing
 from exporter.serve import given
@@ -149,7 +149,7 @@ def _drawn(written: Written, row: Row, load: Load, now: int) -> tuple[Drawn | No
             keys = usage_keys(connection)
             settled = settled_usage(connection, pricing, keys, settings.zone, bucket, now)
     except MarginError as error:
-        return None, f"plans, packs and months go by stored usage: {str(error).splitlines()[0]}"
+        return None, f"plans, packs and months go by stored usage: {first_line(error)}"
     return settled.buckets.get(bucket), ""
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
-from exporter.errors import LeaseLost, StateError
+from exporter.errors import LeaseLost, StateError, first_line
 from exporter.store import schema
 from exporter.store.migrations import migrate
 
@@ -186,7 +186,7 @@ _SIGNS = (
 def away(error: BaseException) -> str:
     """One line for the log on an error of ``AWAY``: the driver's own first line, without SQL and values."""
     original = getattr(error, "orig", None) or error
-    said = (str(original).splitlines() or [type(original).__name__])[0]
+    said = first_line(original)
     for sign, what, to_do in _SIGNS:
         if sign in said:
             return f"the state database {what}: {said}; {to_do}"
