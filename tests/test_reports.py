@@ -307,6 +307,12 @@ def test_focus(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["ChargeCategory"] for row in rows} == {"Usage"}
     assert {row["BillingCurrency"] for row in rows} == {"USD"}
     assert all(row["ChargePeriodStart"] < row["ChargePeriodEnd"] for row in rows)
+    assert {row["PricingUnit"] for row in rows} == {"Requests"}
+    with open_books(*shop.files, shop.environment, CLOCK) as books:
+        span = window("prev_month", NOW, books.settings.zone)
+        cost = books.ledger(span).cost_in(span.start, span.end, books.pricing, books.settings)
+    assert sum(int(row["PricingQuantity"]) for row in rows) == cost.priced_requests > 0
+    assert all(int(row["PricingQuantity"]) > 0 for row in rows)
 
 
 @pytest.mark.parametrize(
