@@ -212,6 +212,16 @@ def test_no_exchange_rate(world: PriceWorld) -> None:
     assert (reasons["m"], reasons["t"]) == ("no_fx=12", "")
 
 
+def test_a_plan_without_an_exchange_rate_is_none_that_costs_nothing(world: PriceWorld) -> None:
+    dear, foreign = ({**OLD, "fixed_costs": [{**PLAN, "currency": currency}]} for currency in ("eur", "cny"))
+    status, found = run(world, dear, foreign)
+    assert status == 3
+    assert "fixed" not in {line["component"] for line in found["lines"]}
+    _, shown = run(world, dear, foreign, "table")
+    assert "no exchange rate on some day: cny; such usage counts as unpriced" in shown
+    assert "plans and fixed costs are left out" in shown
+
+
 @pytest.mark.parametrize(
     ("since", "said"),
     [

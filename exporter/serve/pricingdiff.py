@@ -52,7 +52,10 @@ def _amounts(found: Change) -> list[tuple[Value, ...]]:
         sums = (one.requests, one.old, one.new, one.difference)
         rows.append(("usage", provider, model, *sums, lost, gained, one.untold))
     old, new = found.old_plans.components, found.new_plans.components
+    unknown = found.old_plans.missing_fx | found.new_plans.missing_fx
     for component in ("subscription", "fixed", "breakage"):
+        if unknown and (component not in old or component not in new):
+            continue  # it may be there, and have no rate: the notes tell
         if component in old or component in new:
             was, now = old.get(component, Decimal(0)), new.get(component, Decimal(0))
             rows.append((component, None, None, None, was, now, difference(was, now), None, None, None))
@@ -102,7 +105,8 @@ def _notes(found: Change, currency: str) -> Iterator[str]:
             )
     if found.missing_fx:
         currencies = ", ".join(sorted(found.missing_fx))
-        yield f"no exchange rate on some day: {currencies}; such usage counts as unpriced (no_fx)"
+        so = "such usage counts as unpriced (no_fx), and plans and fixed costs are left out"
+        yield f"no exchange rate on some day: {currencies}; {so}"
 
 
 def _rows(found: Change) -> list[tuple[Value, ...]]:
