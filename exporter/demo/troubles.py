@@ -164,7 +164,7 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "clock-skew": Trouble("the exporter's clock is 90 seconds ahead", ("MarginClockSkew",), "5m", ahead=90),
     "reload-failed": Trouble(
-        "a misspelled key in margin.yaml is reloaded", ("MarginConfigReloadFailed",), "5m", breaks="reload"
+        "a misspelled key in margin.yaml is reloaded", ("MarginConfigReloadFailed",), "15m", breaks="reload"
     ),
 }
 """By the name on the command line."""
