@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from exporter.cost import backlog
+from exporter.cost import source as usage_source
 from exporter.demo.world import DEMO_KEY
 from exporter.revenue import slices
 from exporter.serve import logging as logs
@@ -55,7 +57,8 @@ def configure(folder: Path, margin: Path, **changes: str) -> Path:
 
 
 class Forge:
-    """Starts exporters: ``tick`` polls without a pause, ``schedule`` polls on time, ``serve`` serves /metrics, too."""
+    """Starts exporters: ``tick`` polls without a pause, ``backwards`` does so in reverse order (usage first),
+    ``schedule`` polls on time, ``serve`` serves /metrics, too."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -145,7 +148,9 @@ def _run(wish: dict[str, Any], configuration: Configuration, clock: SharedClock)
     os.close(0)
     os.dup2(2, 1)
     logs.configure(wish.get("log_level", "warning"), "logfmt")
-    slices.COMMIT_EVERY = 0.02  # many small transactions, so that a kill meets one
+    # Many small transactions, so that a kill meets one.
+    slices.COMMIT_EVERY = 0.02
+    backlog.SLICE_DAYS = usage_source.FIRST_SLICE_DAYS = 1
     if wish["mode"] == "serve":
         web = WebOptions([f"127.0.0.1:{wish['port']}"])
         service = Service(configuration, web, clock, lease_ttl=wish["ttl"])
@@ -155,7 +160,9 @@ def _run(wish: dict[str, Any], configuration: Configuration, clock: SharedClock)
         store = Store(configuration.current.settings.state_database_url.reveal())
         store.prepare()
         exporter = Exporter(configuration, store, clock, f"child:{os.getpid()}")
-        if wish["mode"] == "tick":
+        if wish["mode"] == "backwards":
+            exporter._jobs.reverse()
+        if wish["mode"] in ("tick", "backwards"):
             while True:
                 exporter.tick()
         exporter.start()

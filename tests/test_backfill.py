@@ -31,6 +31,8 @@ from exporter.demo import truth, truth_recognized
 from exporter.metrics.catalogue import METRICS
 from exporter.store.database import Store
 
+pytestmark = pytest.mark.slow
+
 END = (NOW - 4 * HOUR) // HOUR * HOUR
 SCRAPE = """
 global: {scrape_interval: 1s}

@@ -36,6 +36,7 @@ def after(seconds: int, every: int, pace: float = 1.0) -> tuple[World, Live]:
     return world, live
 
 
+@pytest.mark.slow
 def test_money_moves_in_all_the_ways_it_should() -> None:
     world, live = after(6 * HOUR, 60)
     new = [row for row in world.transactions() if row.at > NOW]
@@ -54,6 +55,7 @@ def test_money_moves_in_all_the_ways_it_should() -> None:
     assert all(row.outcome != "pending" for row in live.rows.values() if row.at < live.now - 600)
 
 
+@pytest.mark.slow
 def test_subscriptions_go_on_and_their_events_tell_their_last_state() -> None:
     world, _ = after(9 * 24 * HOUR, 3 * HOUR, pace=0.05)
     told = {}
@@ -107,6 +109,7 @@ def test_the_usual_pace_is_that_of_the_historys_last_weeks() -> None:
     assert len(packs) == pytest.approx(days / USUAL["pack"], rel=0.25)
 
 
+@pytest.mark.slow
 def test_a_thread_writes_the_log_while_others_read(tmp_path: Path) -> None:
     history, rows, world, clock = begin(60)
     engine = usage_log.connect(f"sqlite:///{tmp_path}/usage.db")

@@ -58,6 +58,7 @@ def returns(stripe: Account, rng: Random, customer: str, serial: int) -> None:
     stripe.world.add(made, Event(f"evt_back{serial}", at, "customer.subscription.created", made))
 
 
+@pytest.mark.slow
 def test_movements_of_a_live_span(business: History, tmp_path: Path) -> None:
     rng = Random(2)
     world = World(business, clock=FixedClock(NOW))

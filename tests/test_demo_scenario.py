@@ -28,6 +28,7 @@ def business() -> tuple[History, list[Span]]:
     return history_and_spans(1, NOW)
 
 
+@pytest.mark.slow
 def test_is_a_business_worth_looking_at(business: tuple[History, list[Span]]) -> None:
     made, _ = business
     assert 1900 <= len(made.customers) <= 2000
@@ -62,6 +63,7 @@ def test_is_a_business_worth_looking_at(business: tuple[History, list[Span]]) ->
     }
 
 
+@pytest.mark.slow
 def test_same_seed_same_history_and_another_seed_shares_no_id(business: tuple[History, list[Span]]) -> None:
     made, spans = business
     assert history_and_spans(1, NOW) == (made, spans)
@@ -69,6 +71,7 @@ def test_same_seed_same_history_and_another_seed_shares_no_id(business: tuple[Hi
     assert not {row.id for row in other.transactions} & {row.id for row in made.transactions}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [1, 3600, 7 * 3600])
 def test_a_history_cut_earlier_the_same_day_is_its_beginning(
     business: tuple[History, list[Span]], earlier: int

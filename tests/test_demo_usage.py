@@ -74,6 +74,7 @@ def test_same_seed_same_rows_and_now_moves_no_row(rows: list[Usage]) -> None:
             assert usage_log.settled(row) == later[row.id]
 
 
+@pytest.mark.slow
 def test_costs_leave_a_believable_margin(rows: list[Usage]) -> None:
     history, spans = history_and_spans(1, NOW)
     month = NOW - 30 * DAY

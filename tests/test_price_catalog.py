@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -51,6 +52,7 @@ def book(**more: Any) -> dict[str, Any]:
     return {"schema": "margin-pricing/1", "providers": found}
 
 
+@cache
 def by_hand() -> PriceBook:
     """What the catalogue says, written into the file."""
     entries = {name: [one.entry for of, one in PRICED if of == name] for name in NAMES}
@@ -59,7 +61,6 @@ def by_hand() -> PriceBook:
 
 
 BOOK = parse_pricebook(json.dumps(book()))
-BY_HAND = by_hand()
 
 
 def asked(provider: str, model: str, tokens: dict[str, int], of: PriceBook = BOOK, at: int = AT) -> Priced | Unpriced:
@@ -102,7 +103,7 @@ def compare(provider: str, model: catalog.Model, counts: list[int], days: int) -
     if isinstance(mine, Unpriced):
         assert mine.reason in ("no_version", "uncharged_tokens", "missing_quantity")  # an older version had fewer kinds
         return False
-    assert mine == asked(provider, name, tokens, BY_HAND, at)
+    assert mine == asked(provider, name, tokens, by_hand(), at)
     n = {kind: tokens.get(kind, 0) for kind in dict.fromkeys((*charges, *(k for k, _ in catalog.KEYS.values())))}
     usage = {
         "input_tokens": sum(n[kind] for kind in catalog.CONTEXT),

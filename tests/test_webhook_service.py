@@ -28,6 +28,8 @@ from exporter.serve.configuration import Configuration
 from exporter.serve.run import Service, WebOptions
 from exporter.serve.webhook import PATH
 
+pytestmark = pytest.mark.slow
+
 SECRET = "whsec_canary0sesame0whisper"
 LIST = "/v1/balance_transactions"
 
