@@ -20,10 +20,8 @@ def billed_lines(connection: Connection, account: str, rules: MrrRules) -> Itera
         yield BilledLine(*line[1:], stops.get(line[0]))
 
 
-def _stops(connection: Connection, account: str, rules: MrrRules) -> Iterator[tuple[str | None, int]]:
+def _stops(connection: Connection, account: str, rules: MrrRules) -> Iterator[tuple[str | None, int | None]]:
     for batch in stored_subscriptions(connection, account):
         for row in batch:
             if "cancel" in row.object or '"ended_at"' in row.object:  # without decoding: most go on
-                at = stopped(as_mapping(row.object), rules)
-                if at is not None:
-                    yield row.id, at
+                yield row.id, stopped(as_mapping(row.object), rules)
