@@ -228,7 +228,7 @@ def embedded(engine: usage_embedded.Embedded, rows: int, rounds: int) -> None:
     found = usage_embedded.measure(engine, rows, rounds, at, roll_up)
     report(
         f"usage roll-up in {engine}",
-        f"first one of {rows:,} rows ({found['groups']:,} groups) {found['first']:.1f} s, its bare GROUP BYs "
+        f"first one of {rows:,} rows ({found['groups']:,.0f} groups) {found['first']:.1f} s, its bare GROUP BYs "
         f"{found['bare']:.1f} s: {found['ratio']:.2f} x, {found['cpu_ratio']:.2f} x the CPU time "
         f"({found['first_cpu']:.1f} s, {found['bare_cpu']:.1f} s); {found['peak_mb']:.0f} MB at most, "
         f"{found['engine_mb']:.0f} MB of it the engine's own",
