@@ -115,6 +115,14 @@ CASH = [
 net sales 14500−1500−0+210 = 13210; fees 320+175+1500+200+30+7 = 2232; payout fee 25."""
 
 
+def test_what_was_priced_once_is_priced_anew_under_another_book(tmp_path: Any, pricing: Pricing) -> None:
+    made, conf = ledger([], [UsageTotal("usage", TODAY, 1, 3, (120_000_000,))]), settings(tmp_path)
+    dearer = Pricing(parse_pricebook(PRICES.replace("0.10", "0.20")), {"usage": lambda _: "succeeded"})
+    for book, cost in ((pricing, "12.00"), (dearer, "24.00"), (pricing, "12.00")):
+        assert today(made, book, conf).components["usage"] == Decimal(cost)
+    assert replace(made, buckets=()).cost_in(TODAY, AT, pricing, conf).total == 0  # it remembers for itself alone
+
+
 def test_the_cash_basis(tmp_path: Any, pricing: Pricing) -> None:
     usage = [UsageTotal("usage", TODAY, 1, 3, (120_000_000,))]  # 120 s × 0.10 = 12.00
     found = today(ledger(CASH, usage), pricing, settings(tmp_path))

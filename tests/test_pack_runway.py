@@ -10,6 +10,11 @@ import pytest
 from price_oracle import Row
 from price_world import PriceWorld, book_of
 
+from exporter.cost.evidence import meters_of
+from exporter.cost.metering import State, metered_rate
+from exporter.cost.pricebook import parse_pricebook
+from exporter.cost.pricing import Meter, Metered, MeterRate
+
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp())
 DAY = 86_400
 PACK = {"id": "k", "purchased": "2026-10-01", "unit": "u", "quantity": "1000", "paid": "98", "currency": "usd"}
@@ -55,3 +60,28 @@ def test_days_of_runway(commitments: list[dict[str, Any]], rows: list[tuple[floa
         settled = made.ledger((NOW - 30 * DAY, NOW)).settled
     found = {(one.provider, one.unit): one.days for one in settled.runways}
     assert found == ({} if days is None else {("p", "u"): Decimal(days)})
+
+
+def test_a_pack_that_expired_behind_one_that_still_held_is_passed_over() -> None:
+    """In one bucket 10 units are used. The first pack has 4 left, the second expired before, the third gives 5 at
+    1.00; 1 is left for the dated price of 3.00."""
+    packs = (
+        '{id: one, purchased: 2026-01-01, unit: u, quantity: "4", paid: "8", currency: usd, source: test}',
+        '{id: two, purchased: 2026-01-02, expires: 2026-01-03, unit: u, quantity: "9", paid: "9", currency: usd,'
+        " source: test}",
+        '{id: three, purchased: 2026-01-04, unit: u, quantity: "5", paid: "5", currency: eur, source: test}',
+    )
+    book = parse_pricebook(
+        "schema: margin-pricing/1\nproviders: {acme: {units: {u: [{from: 2026-01-01, price: 3, currency: usd,"
+        f" source: test}}]}}, prices: [], commitments: [{', '.join(packs)}]}}}}\n"
+    )
+    meters, state, unit = meters_of(book), State(), Meter("acme", "", "u")
+    at = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp())
+    blend = meters.draw(state, at, {unit: Decimal(10)}, {})[unit]
+    assert blend.paid == (("eur", Decimal("0.5")), ("usd", Decimal("0.8")))
+    assert (blend.rest, blend.dated) == (Decimal("0.1"), ("usd", Decimal(3)))
+    # two units of it for one of a quantity, nine tenths of the list price paid: 0.8 × 2 + 0.1 × 3 × 2 × 0.9
+    found = metered_rate(Metered("seconds", Decimal(2), unit, Decimal("0.9")), {unit: blend})
+    assert found == MeterRate((("eur", Decimal(1)), ("usd", Decimal("2.14"))), (("usd", Decimal(6)),))
+    assert [one.left for one in meters.balances(state)] == [0, 9, 0]
+    assert meters.draw(state, at + 900, {unit: Decimal(1)}, {})[unit] == ((), 1, ("usd", 3))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -370,3 +371,15 @@ def test_anything_gets_an_answer(
     else:
         assert isinstance(found, Pending) == (status == "pending")
     assert found == price(BOOK, usage, status, requests, values, start)
+
+
+def test_kinds_of_usage_that_differ_in_anything_differ_in_their_hash() -> None:
+    """All that is looked up by kind would else be compared with every kind that shares its hash."""
+    other: dict[str, Any] = {
+        "source": "b", "provider": "b", "model": "b", "operation": "b", "status": "b", "product": "b",
+        "attributes": (("size", "1"),), "reported_currency": "usd", "measures": ("images",), "bad": ("images",),
+        "each": (("images", 1, 1),),
+    }  # fmt: skip
+    assert other.keys() == {field.name for field in fields(UsageKey)}
+    kinds = [UsageKey("a", "a"), *(replace(UsageKey("a", "a"), **{name: value}) for name, value in other.items())]
+    assert len({hash(kind) for kind in kinds}) == len(kinds)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fx import Fx, FxRate
-from exporter.margin.earnings import amount_of, by_account, earnings
+from exporter.margin.earnings import SPANS, amount_of, by_account, earnings, spanned
 from exporter.margin.recognition import EDGES, SCALE, Book, Cell, Cut, Lines, Piece, Shard, earned, pieces
 
 DAY = 86_400
@@ -180,6 +180,14 @@ def test_what_is_invoiced_and_not_earned_is_deferred() -> None:
     for days, left in ((0, "365.00"), (10, "355.00"), (265, "50.00")):
         assert by_account(book.deferred(T + days * DAY), "revenue") == {("main", "usd"): Decimal(left)}
     assert book.deferred(T + 365 * DAY) == {}
+
+
+def test_what_a_book_has_earned_is_remembered_by_span_and_rates() -> None:
+    book, fx = Book({"a": Shard({cell("eur", "", None): list(pieces(SPANS + 10, T, T))})}), Fx("eur", {})
+    for n in range(SPANS + 10):
+        assert spanned(book, fx, T - n, T + 1).total == Decimal(SPANS + 10) / 100
+        assert spanned(book, fx, T - n, T).total == 0
+    assert spanned(book, fx, T, T + 1) is spanned(book, fx, T, T + 1)
 
 
 def test_money_is_converted_at_the_day_of_the_cell() -> None:

@@ -232,20 +232,20 @@ class Meters:
                 rest = EXACT.subtract(rest, drawn)
         state.wanted[unit] = EXACT.add(state.wanted.get(unit, ZERO), rest)
         paid: dict[str, Decimal] = {}
-        packs = self._packs.get(unit, ())
-        for n in range(state.spent.get(unit, 0), len(packs)):
-            pack = packs[n]
+        packs, first = self._packs.get(unit, ()), state.spent.get(unit, 0)
+        while first < len(packs) and _over(state, meter.provider, packs[first], at):
+            first += 1
+        state.spent[unit] = first
+        for pack in packs[first:]:
             if not rest or at < pack.purchased:
                 break  # they are in the order of purchase
-            used = state.packs.get((meter.provider, pack.id), ZERO)
-            if used < pack.quantity and (pack.expires is None or at < pack.expires):
+            if not _over(state, meter.provider, pack, at):
+                used = state.packs.get((meter.provider, pack.id), ZERO)
                 drawn = min(rest, EXACT.subtract(pack.quantity, used))
                 state.packs[meter.provider, pack.id] = EXACT.add(used, drawn)
                 rest = EXACT.subtract(rest, drawn)
                 cost = RATE.divide(EXACT.multiply(pack.paid, drawn), EXACT.multiply(pack.quantity, amount))
                 paid[pack.currency] = EXACT.add(paid.get(pack.currency, ZERO), cost)
-            elif n == state.spent.get(unit, 0):
-                state.spent[unit] = n + 1
         share = WHOLE if rest == amount else RATE.divide(rest, amount)
         return Blend(tuple(sorted(paid.items())), share, dated)
 
@@ -256,6 +256,11 @@ class Meters:
             for (provider, _), packs in sorted(self._packs.items())
             for pack in packs
         )
+
+
+def _over(state: State, provider: str, pack: Commitment, at: int) -> bool:
+    """Whether nothing can be taken from a pack any more: it is used up, or has expired."""
+    return state.packs.get((provider, pack.id)) == pack.quantity or (pack.expires is not None and pack.expires <= at)
 
 
 def runways(then: State, now: State, days: Decimal, balances: Iterable[Balance]) -> tuple[Runway, ...]:
