@@ -11,7 +11,7 @@ from price_oracle import Row
 from price_world import PriceWorld, book_of
 
 from exporter.cost.evidence import meters_of
-from exporter.cost.metering import State, metered_rate
+from exporter.cost.metering import Blend, State, metered_rate
 from exporter.cost.pricebook import parse_pricebook
 from exporter.cost.pricing import Meter, Metered, MeterRate
 
@@ -84,4 +84,4 @@ def test_a_pack_that_expired_behind_one_that_still_held_is_passed_over() -> None
     found = metered_rate(Metered("seconds", Decimal(2), unit, Decimal("0.9")), {unit: blend})
     assert found == MeterRate((("eur", Decimal(1)), ("usd", Decimal("2.14"))), (("usd", Decimal(6)),))
     assert [one.left for one in meters.balances(state)] == [0, 9, 0]
-    assert meters.draw(state, at + 900, {unit: Decimal(1)}, {})[unit] == ((), 1, ("usd", 3))
+    assert meters.draw(state, at + 900, {unit: Decimal(1)}, {})[unit] == Blend((), Decimal(1), ("usd", Decimal(3)))
