@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,9 +127,17 @@ def test_targets_of_make_are_there() -> None:
         assert set(named) <= targets, name_of(page)
 
 
+def files() -> list[str]:
+    """What git tracks; in a copy that git does not know, all that lies there."""
+    if (git := shutil.which("git")) is not None:
+        said = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+        if tracked := said.stdout.splitlines():
+            return tracked
+    return [name_of(path) for path in ROOT.rglob("*") if path.is_file()]
+
+
 def test_files_that_pages_name_are_there() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    below = {part for file in tracked for part in (file, *map(str, Path(file).parents))}
+    below = {part for file in files() for part in (file, *map(str, Path(file).parents))}
     wrong = []
     for page in PAGES:
         for named in re.findall(
