@@ -35,8 +35,8 @@ DAYS = 40
 """Days of history: four weeks and some."""
 EVERY = 5
 """Seconds between scrapes, and between evaluations."""
-SETTLES = 15
-"""Seconds that other alerts are given once the expected ones fire."""
+SETTLES = 60
+"""Seconds that the expected alerts must go on firing: longer than what fires at a start by itself."""
 START = 900
 """Seconds until a demo has read everything and its history is written, on a machine that has much else to do."""
 LONGEST = 7200
@@ -83,30 +83,26 @@ def watch(
     alive: Callable[[], None] = lambda: None,
     settles: float = SETTLES,
 ) -> Rehearsal:
-    """Until all of ``expected`` have fired, ``limit`` seconds at most, and ``settles`` seconds more.
+    """Until all of ``expected`` fire and go on firing for ``settles`` seconds, ``limit`` seconds at most.
 
-    ``say`` hears of each change of a state; ``alive`` may raise, when it has become useless to wait.
+    What fires while the exporter reads for the first time, or before the first scrape, resolves by itself and does not
+    count. ``say`` hears of each change of a state; ``alive`` may raise, when it has become useless to wait.
     """
-    begun, fired, before = time.monotonic(), dict[str, float](), dict[str, str]()
-    while not native.ask(prometheus, 'up{job="margin-exporter"} == 1') and time.monotonic() - begun < limit:
-        time.sleep(1)  # before its first scrape Prometheus knows no exporter, and says so
-    while expected - set(fired) and time.monotonic() - begun < limit:
+    begun, before = time.monotonic(), dict[str, str]()
+    since: dict[str, float] = {}
+    while time.monotonic() - begun < limit:
         alive()
         now = states(prometheus)
         for name in sorted({*now, *before} - (ALWAYS - expected)):
             if now.get(name) != before.get(name):
                 say(f"{name} {now.get(name, 'resolved')}")
-            if now.get(name) == "firing":
-                fired.setdefault(name, time.monotonic() - begun)
+        since = {n: since.get(n, time.monotonic()) for n, state in now.items() if state == "firing"}
+        if all(time.monotonic() - since.get(name, time.monotonic()) >= settles for name in expected):
+            break
         before = now
         time.sleep(1)
-    time.sleep(settles)
-    last = {name for name, state in states(prometheus).items() if state == "firing"}
-    return Rehearsal(
-        {name: at for name, at in fired.items() if name in expected},
-        expected - set(fired),
-        frozenset(last - expected - ALWAYS),
-    )
+    fired = {name: since[name] - begun for name in expected if name in since}
+    return Rehearsal(fired, expected - set(fired), frozenset(set(since) - expected - ALWAYS))
 
 
 def rehearse(names: Sequence[str], as_shipped: bool, say: Callable[[str], None]) -> Rehearsal:
