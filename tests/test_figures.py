@@ -446,6 +446,18 @@ def test_plans_and_fixed_costs_accrue_into_gross_profit(tmp_path: Any) -> None:
     assert (yesterday.components["subscription"], yesterday.components["fixed"]) == (Decimal(1), Decimal(0))
 
 
+def test_a_model_that_once_lacks_a_rate_has_no_cost_at_all(tmp_path: Any) -> None:
+    """Not even that of rows which need none: a failed one that is free."""
+    free = PRICES.replace("  acme:\n", "  acme:\n    bill_on: {failed: {fraction: 0, source: terms}}\n")
+    pricing = Pricing(parse_pricebook(free), {"usage": lambda raw: "failed" if raw == "failed" else "succeeded"})
+    keys = {**KEYS, 5: replace(KEYS[2], status="failed")}
+    for totals in ((2,), (2, 5), (5, 2)):
+        usage = [UsageTotal("usage", TODAY, key, 1, (10_000_000,)) for key in (1, *totals)]
+        found = today(replace(ledger(CASH, usage), keys=keys), pricing, settings(tmp_path))
+        assert found.cost == {("acme", "video"): Decimal(1)}
+        assert found.missing_fx == {"cny"}
+
+
 def test_a_plan_whose_currency_has_no_rate_withholds_profit(tmp_path: Any) -> None:
     plans = Pricing(parse_pricebook(PLANS.replace("CUR", "cny")), {"usage": lambda raw: "succeeded"})
     found = today(ledger(CASH, []), plans, settings(tmp_path))

@@ -271,6 +271,16 @@ CASES: dict[str, Case] = {
         commitments=[{**PACK, "id": "old", "expires": "2026-11-01"}, PACK],
         paid="0.98",
     ),
+    "and so is one between two that have not": one(
+        entry("m", charge("units", unit("1"))),
+        row("m", units="150"),
+        commitments=[
+            PACK,
+            {**PACK, "id": "old", "purchased": "2026-10-02", "expires": "2026-11-01"},
+            {**PACK, "id": "late", "purchased": "2026-10-03", "paid": "5"},
+        ],
+        paid="12.3",  # 100 × 0.098 + 50 × 0.05
+    ),
     "a pack ends with the moment it expires at": one(
         entry("m", charge("units", unit("1"))),
         row("m", "2026-11-01", units="10"),
