@@ -54,9 +54,14 @@ class Stack:
         found = _get(self.alertmanager, "/api/v2/alerts")
         return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in found}
 
-    def notified(self, receiver: str, status: str, alert: str) -> bool:
-        """Whether the alert log has printed such a line."""
-        return any(line.split()[1:4] == [receiver, status, alert] for line in self.log.read_text().splitlines())
+    def notifications(self) -> list[tuple[str, str, str]]:
+        """What the alert log has printed: receivers, statuses, alerts."""
+        lines = self.log.read_text().splitlines()
+        return [(receiver, status, alert) for _, receiver, status, alert, *_ in map(str.split, lines)]
+
+    def notified(self, receiver: str, status: str, alert: str, after: int = 0) -> bool:
+        """Whether the alert log has printed such a line, ``after`` so many others."""
+        return (receiver, status, alert) in self.notifications()[after:]
 
 
 def free_port() -> int:
