@@ -1,7 +1,7 @@
 """The first roll-up of 5,000,000 usage rows in PostgreSQL against the bare GROUP BYs in psql, and a steady poll.
 
     python -m benchmarks.usage_rollup
-    python -m benchmarks.usage_rollup --rows 50000000     # some ten minutes and 15 GB of disk
+    python -m benchmarks.usage_rollup --rows 50000000     # some five minutes and 15 GB of disk
     python -m benchmarks.usage_rollup --engine chdb       # against the same engine's bare GROUP BYs; or duckdb
 
 The log is that of a studio whose 32 customers work Monday to Friday from 9 to 17: two years, three providers, calls
