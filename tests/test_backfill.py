@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatch
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monitoring import ROOT, eventually, openmetrics_samples, run, tool
@@ -216,6 +218,23 @@ def test_into_prometheus(told: Told, tmp_path: Path) -> None:
         assert points >= 500
         early = stack.get(f"/api/v1/query?query=margin_revenue_amount&time={NOW - 120 * DAY}")["data"]["result"]
         assert early == []
+        by_day = [time_of(line) for line in told.file.read_text().splitlines() if line.startswith("margin_customer_")]
+        for title, courses in drawn("customers", stack, max(by_day) + DAY + 4 * HOUR).items():
+            assert len(courses) == 8, title
+            assert {len(course["values"]) >= 29 for course in courses} == {True}, title
+
+
+def drawn(board: str, stack: Stack, end: int) -> dict[str, list[dict[str, Any]]]:
+    """What the graphs of what is largest "now" draw of the 30 days before ``end``, by the hour."""
+    found = {}
+    for panel in json.loads((ROOT / f"grafana/dashboards/{board}.json").read_text())["panels"]:
+        for expression in [target["expr"] for target in panel.get("targets", ()) if "@ end()" in target["expr"]]:
+            asked = expression.replace("$job", "margin-exporter").replace("$__interval", "1h")
+            span = {"start": end - 30 * DAY, "end": end, "step": HOUR}
+            path = f"/api/v1/query_range?{urllib.parse.urlencode({'query': asked, **span})}"
+            found[panel["title"]] = stack.get(path)["data"]["result"]
+    assert len(found) == 2
+    return found
 
 
 @pytest.mark.prometheus

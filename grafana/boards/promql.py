@@ -56,8 +56,12 @@ def history(name: str, /, **matchers: str) -> str:
 
 
 def at_end(name: str, /, **matchers: str) -> str:
-    """The last value of the graph's last day: for graphs of what is largest now, the same series all along."""
-    return f"max without (instance, job) (last_over_time({_selector(name, matchers)}[1d] @ end()))"
+    """The last value of the graph's last two days: for graphs of what is largest now, the same series all along.
+
+    Two, because history has customers once a day and ends some hours before the first scrape: until a step of the
+    graph lies behind that, the last sample is more than a day old.
+    """
+    return f"max without (instance, job) (last_over_time({_selector(name, matchers)}[2d] @ end()))"
 
 
 def increase(name: str, span: str, /, **matchers: str) -> str:
