@@ -27,6 +27,11 @@ LEDGER = partial(
     about, window="last 30 days.", unit=SETTLEMENT, source="Stripe balance transactions.", lag="15 minutes."
 )
 RECURRING = partial(about, window="now, a balance.", unit=REPORTING, source="Stripe subscriptions.", lag="15 minutes.")
+MRR_IS = (
+    "Monthly recurring revenue of active and past-due subscriptions, without trials, metered prices and tax, at "
+    "today's exchange rates."
+)
+"""What boards call MRR, said once."""
 USAGE = partial(
     about, window="last 30 days.", unit=REPORTING, source="the usage log, priced by pricing.yaml.", lag="one minute."
 )

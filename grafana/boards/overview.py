@@ -9,6 +9,7 @@ from boards.common import (
     CUSTOMERS,
     EARNED,
     HEALTH,
+    MRR_IS,
     OTHERS,
     OVERVIEW,
     RATIO,
@@ -143,8 +144,7 @@ def money_now() -> list[Json]:
             by("currency", metric("margin_mrr_reporting_amount")),
             RECURRING(
                 "What recurs every month?",
-                "Monthly recurring revenue of active and past-due subscriptions, without trials, metered prices and "
-                "tax, at today's exchange rates. Not what was invoiced.",
+                f"{MRR_IS} Not what was invoiced.",
             ),
             links=goto(REVENUE, "Revenue"),
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from boards.board import row
 from boards.common import (
     COUNT,
+    MRR_IS,
     RATIO,
     RECURRING,
     WINDOW_COLUMN,
@@ -48,8 +49,7 @@ def recurring() -> list[Json]:
             by("currency", metric("margin_mrr_reporting_amount")),
             RECURRING(
                 "What recurs every month?",
-                "Monthly recurring revenue of active and past-due subscriptions, without trials, metered prices and "
-                "tax, at today's exchange rates. All accounts.",
+                f"{MRR_IS} All accounts.",
             ),
             empty="no subscriptions read",
         ),
